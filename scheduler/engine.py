@@ -1,0 +1,67 @@
+"""The engine protocol: one model on one device. It knows requests and batches, and nothing above them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.messages import ModelInfo
+from scheduler.request import Request
+
+Pixels = NDArray[np.uint8]
+"""[height, width, 3] uint8 RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutput:
+    """What one step gave one request.
+
+    `steps_done` counts completed steps, 1..num_steps. `preview` is the predicted clean image where one was due, `image`
+    the finished picture after the last step. `error` ends the request, with a reason for people.
+    """
+
+    request: Request
+    steps_done: int
+    preview: Pixels | None = None
+    image: Pixels | None = None
+    error: str | None = None
+    prompt_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutput:
+    """One denoising step of a batch. `num_rows` counts UNet rows, padding not included; times in seconds."""
+
+    outputs: Sequence[RequestOutput]
+    num_rows: int
+    duration: float
+    stages: Mapping[str, float] = field(default_factory=dict)
+    padded_rows: int = 0
+
+
+OnStep = Callable[[StepOutput], None]
+
+
+class Engine(Protocol):
+    """Runs batches. Called from one thread only.
+
+    `run` takes requests whose batch keys agree and reports each denoising step through `on_step` before it goes on: a
+    step engine makes one step and returns, a call engine makes all of them. A request seen for the first time is
+    encoded and given its latents by `run`; a request whose status is no longer RUNNING when `on_step` returns is not
+    reported again. `release` forgets a request, known or not.
+    """
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def run(self, batch: Sequence[Request], on_step: OnStep) -> None: ...
+
+    def release(self, request: Request) -> None: ...
+
+
+def describe(error: BaseException) -> str:
+    """One line for people: the kind of error and what it says."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

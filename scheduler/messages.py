@@ -1,0 +1,150 @@
+"""All that crosses the socket between the service and a worker."""
+
+from typing import Literal
+
+import msgspec
+
+from scheduler.request import GenerateParams
+
+
+class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker process is started with (JSON on its command line)."""
+
+    engine: Literal["sdxl", "fake"] = "sdxl"
+    model: str
+    preview_model: str | None = None
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batching: Literal["step", "call"] = "step"
+    max_rows: int = 32
+    call_batch: int = 8
+    call_wait_ms: int = 50
+    threads: int = 0  # 0: as many as the machine has cores
+    fake_step_seconds: float = 0.0  # the fake engine's time for a step
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What the front end must know of a loaded model to validate requests. Sizes in pixels."""
+
+    name: str
+    default_width: int
+    default_height: int
+    size_multiple: int
+    min_size: int
+    max_size: int
+    device: str
+    dtype: str
+    batching: str
+    max_rows: int
+
+
+# From the service to a worker.
+
+
+class Add(msgspec.Struct, frozen=True, tag=True):
+    request_id: str
+    params: GenerateParams
+
+
+class Abort(msgspec.Struct, frozen=True, tag=True):
+    request_id: str
+
+
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """Finish what was accepted, then exit."""
+
+
+Command = Add | Abort | Drain
+
+
+# From a worker to the service. Every accepted request gets `Started` at most once and exactly one of
+# `Finished`, `Failed`, `Cancelled`; previews may be dropped in favour of newer ones.
+
+
+class Loading(msgspec.Struct, frozen=True, tag=True):
+    """Start-up progress, for people: "loading the model", "warming up"."""
+
+    message: str
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    info: ModelInfo
+
+
+class StartFailed(msgspec.Struct, frozen=True, tag=True):
+    """The model cannot be loaded; `message` is one line that says what to do. The worker exits after it."""
+
+    message: str
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    request_id: str
+
+
+class Preview(msgspec.Struct, frozen=True, tag=True):
+    """`step` counts completed steps, 1..total_steps."""
+
+    request_id: str
+    step: int
+    total_steps: int
+    width: int
+    height: int
+    content_type: str
+    data: bytes
+
+
+class Finished(msgspec.Struct, frozen=True, tag=True):
+    """`prompt_truncated`: the prompt was longer than the text encoders read. Timings in seconds."""
+
+    request_id: str
+    width: int
+    height: int
+    content_type: str
+    data: bytes
+    prompt_truncated: bool
+    timings: dict[str, float]
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """`code` is for programs (`engine_error`, `worker_lost`), `message` for people."""
+
+    request_id: str
+    code: str
+    message: str
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag=True):
+    request_id: str
+
+
+RequestEvent = Started | Preview | Finished | Failed | Cancelled
+
+
+class StepStats(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Numbers of one step, for the service's metrics. `stages` maps a stage to the seconds it took."""
+
+    step_counter: int
+    batch_size: int
+    num_rows: int
+    padded_rows: int
+    max_rows: int
+    useful_pixels: int
+    padded_pixels: int
+    duration: float
+    stages: dict[str, float]
+    waiting: int
+    running: int
+    previews: int
+    previews_coalesced: int
+    memory_used: int
+    memory_total: int
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag=True):
+    """Sent every second, whatever the loop does; a hung loop shows as a step counter that stands still."""
+
+    step_counter: int
+    running: int
+
+
+Report = Loading | Ready | StartFailed | Started | Preview | Finished | Failed | Cancelled | StepStats | Heartbeat

@@ -1,0 +1,1 @@
+"""Where workers run: `local` spawns and supervises them on this machine."""
