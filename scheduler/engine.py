@@ -32,13 +32,18 @@ class RequestOutput:
 
 @dataclass(frozen=True, slots=True)
 class StepOutput:
-    """One denoising step of a batch. `num_rows` counts UNet rows, padding not included; times in seconds."""
+    """One denoising step of a batch. `num_rows` counts UNet rows, padding not included; times in seconds.
+
+    `memory_used` and `memory_total` are the device's, in bytes; 0 where there is nothing to tell.
+    """
 
     outputs: Sequence[RequestOutput]
     num_rows: int
     duration: float
     stages: Mapping[str, float] = field(default_factory=dict)
     padded_rows: int = 0
+    memory_used: int = 0
+    memory_total: int = 0
 
 
 OnStep = Callable[[StepOutput], None]
@@ -50,7 +55,7 @@ class Engine(Protocol):
     `run` takes requests whose batch keys agree and reports each denoising step through `on_step` before it goes on: a
     step engine makes one step and returns, a call engine makes all of them. A request seen for the first time is
     encoded and given its latents by `run`; a request whose status is no longer RUNNING when `on_step` returns is not
-    reported again. `release` forgets a request, known or not.
+    reported again. `release` forgets a request, known or not; it is never called while `run` runs.
     """
 
     @property
@@ -59,6 +64,10 @@ class Engine(Protocol):
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None: ...
 
     def release(self, request: Request) -> None: ...
+
+
+class LoadError(Exception):
+    """An engine cannot be loaded. The message is one line that says what to do."""
 
 
 def describe(error: BaseException) -> str:

@@ -22,6 +22,12 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0  # 0: as many as the machine has cores
     fake_step_seconds: float = 0.0  # the fake engine's time for a step
 
+    def __post_init__(self) -> None:
+        if self.max_rows < 2:
+            raise ValueError("max_rows must be at least 2: a request with guidance takes two rows")
+        if self.call_batch < 1:
+            raise ValueError("call_batch must be at least 1")
+
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the front end must know of a loaded model to validate requests. Sizes in pixels."""

@@ -1,0 +1,107 @@
+"""A deterministic engine without a model, for tests and for loading the front end."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from scheduler.engine import OnStep, Pixels, RequestOutput, StepOutput
+from scheduler.messages import ModelInfo, WorkerConfig
+from scheduler.request import GenerateParams, Request, Status, batch_key, call_key
+
+FAILING_PROMPT = "fail this request"
+"""A request with this prompt fails at its first step, alone."""
+
+RAISING_PROMPT = "raise in this batch"
+"""A batch with a request of this prompt makes the engine raise."""
+
+GATE_TIMEOUT = 30.0
+GREY = 128
+
+
+def colour_of(seed: int) -> tuple[int, int, int]:
+    """The RGB colour of the picture that a seed gives; different seeds below 2^24 have different colours."""
+    mixed = (seed * 0x9E3779B1 + 0x5BD1E9) & 0xFFFFFF
+    return mixed >> 16, (mixed >> 8) & 0xFF, mixed & 0xFF
+
+
+def picture(params: GenerateParams, steps_done: int) -> Pixels:
+    """[height, width, 3] uint8 of one colour, which goes from grey to the seed's own as the steps are done."""
+    colour = np.array(colour_of(params.seed), dtype=np.float64)
+    blended = GREY + (colour - GREY) * (steps_done / params.num_steps)
+    pixels = np.empty((params.height, params.width, 3), dtype=np.uint8)
+    pixels[:] = blended.round().astype(np.uint8)
+    return pixels
+
+
+class FakeEngine:
+    """Takes `config.fake_step_seconds` for a step of any size.
+
+    With a `gate`, every step first takes one permit of it, so that a test decides when steps happen. `known` holds the
+    requests that were run and not released, with their completed steps.
+    """
+
+    def __init__(self, config: WorkerConfig, gate: threading.Semaphore | None = None) -> None:
+        self.known: dict[Request, int] = {}
+        self.info = ModelInfo(
+            name="fake",
+            default_width=256,
+            default_height=256,
+            size_multiple=8,
+            min_size=64,
+            max_size=1024,
+            device="cpu",
+            dtype="float32",
+            batching=config.batching,
+            max_rows=config.max_rows,
+        )
+        self._config = config
+        self._gate = gate
+
+    def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
+        self._check(batch)
+        if self._config.batching == "step":
+            self._step(batch, on_step)
+            return
+        for _ in range(batch[0].params.num_steps):
+            running = [request for request in batch if request.status is Status.RUNNING]
+            if running:
+                self._step(running, on_step)
+
+    def release(self, request: Request) -> None:
+        self.known.pop(request, None)
+
+    def _check(self, batch: Sequence[Request]) -> None:
+        key = batch_key if self._config.batching == "step" else call_key
+        if len({key(request.params) for request in batch}) != 1:
+            raise ValueError("the requests of a batch must have one key")
+        if sum(request.params.num_rows for request in batch) > self._config.max_rows:
+            raise ValueError("the batch has too many rows")
+        if any(request.params.prompt == RAISING_PROMPT for request in batch):
+            raise RuntimeError("the fake engine was asked to raise")
+
+    def _step(self, batch: Sequence[Request], on_step: OnStep) -> None:
+        if self._gate is not None and not self._gate.acquire(timeout=GATE_TIMEOUT):
+            raise TimeoutError(f"no step was allowed for {GATE_TIMEOUT:g} s")
+        start = time.monotonic()
+        time.sleep(self._config.fake_step_seconds)
+        outputs = [self._advance(request) for request in batch]
+        duration = time.monotonic() - start
+        num_rows = sum(request.params.num_rows for request in batch)
+        on_step(StepOutput(outputs, num_rows, duration, stages={"unet": duration}))
+
+    def _advance(self, request: Request) -> RequestOutput:
+        params, step_index = request.params, self.known.setdefault(request, 0)
+        self.known[request] = steps_done = step_index + 1
+        if params.prompt == FAILING_PROMPT:
+            return RequestOutput(request, steps_done, error="the fake engine was asked to fail this request")
+        pixels = picture(params, steps_done)
+        preview = pixels if params.preview_due(step_index) else None
+        image = pixels if steps_done == params.num_steps else None
+        return RequestOutput(request, steps_done, preview, image)
+
+
+def load(config: WorkerConfig, progress: Callable[[str], None]) -> FakeEngine:
+    progress("loading the fake engine")
+    return FakeEngine(config)

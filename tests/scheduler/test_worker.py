@@ -1,0 +1,176 @@
+import asyncio
+import io
+import threading
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+
+from scheduler.client import Client
+from scheduler.engine import Engine, LoadError
+from scheduler.fake_engine import FAILING_PROMPT, RAISING_PROMPT, FakeEngine, colour_of
+from scheduler.messages import (
+    Cancelled,
+    Failed,
+    Finished,
+    Heartbeat,
+    Loading,
+    Preview,
+    Ready,
+    Report,
+    RequestEvent,
+    Started,
+    StartFailed,
+    StepStats,
+    WorkerConfig,
+)
+from scheduler.request import GenerateParams
+from scheduler.worker import LoadEngine
+from tests.scheduler.harness import TIMEOUT, attached_worker, collect, make_config, make_params, run_worker
+
+
+def gated(gate: threading.Semaphore) -> LoadEngine:
+    return lambda config, _: FakeEngine(config, gate)
+
+
+def colour_in(data: bytes) -> tuple[int, ...]:
+    return tuple(Image.open(io.BytesIO(data)).convert("RGB").resize((1, 1)).tobytes())
+
+
+def is_near(colour: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return all(abs(one - two) <= 4 for one, two in zip(colour, other, strict=True))
+
+
+@pytest.mark.parametrize("batching", ["step", "call"])
+async def test_every_client_gets_its_own_picture(batching: str) -> None:
+    client = Client()
+    params = [
+        make_params(seed=seed, num_steps=4 + seed % 3, width=64 + 64 * (seed % 2), guidance_scale=float(seed % 4))
+        for seed in range(32)
+    ]
+    async with attached_worker(client, make_config(batching=batching, max_rows=8, call_wait_ms=5)):
+        stories = await asyncio.gather(*(collect(client.generate(str(p.seed), p)) for p in params))
+    for asked, story in zip(params, stories, strict=True):
+        _check_story(asked, story)
+
+
+def _check_story(asked: GenerateParams, story: list[RequestEvent]) -> None:
+    started, *previews, last = story
+    assert isinstance(started, Started)
+    assert isinstance(last, Finished)
+    assert (last.width, last.height) == (asked.width, asked.height)
+    assert is_near(colour_in(last.data), colour_of(asked.seed))
+    for event in previews:
+        assert isinstance(event, Preview)
+        colour = tuple(round(128 + (c - 128) * event.step / asked.num_steps) for c in colour_of(asked.seed))
+        assert event.total_steps == asked.num_steps
+        assert is_near(colour_in(event.data), colour)
+
+
+async def test_a_late_request_joins_a_running_batch() -> None:
+    gate = threading.Semaphore(0)
+    stats: asyncio.Queue[StepStats] = asyncio.Queue()
+    client = Client(lambda _, report: stats.put_nowait(report) if isinstance(report, StepStats) else None)
+    async with attached_worker(client, load=gated(gate)):
+        early = client.generate("early", make_params(num_steps=3))
+        gate.release()
+        assert (await stats.get()).batch_size == 1
+        late = client.generate("late", make_params(num_steps=3))
+        gate.release(10)
+        assert [type((await collect(events))[-1]) for events in (early, late)] == [Finished, Finished]
+    assert max(stats.get_nowait().batch_size for _ in range(stats.qsize())) == 2
+
+
+async def test_abort_in_mid_generation_frees_the_row() -> None:
+    gate = threading.Semaphore(0)
+    client = Client()
+    async with attached_worker(client, make_config(max_rows=2), gated(gate)):
+        first = client.generate("first", make_params(num_steps=50))
+        second = client.generate("second", make_params(num_steps=1))
+        assert await anext(first) == Started("first")
+        client.abort("first")
+        gate.release(3)
+        assert (await collect(first))[-1] == Cancelled("first")
+        assert isinstance((await collect(second))[-1], Finished)
+
+
+async def test_a_fault_ends_its_own_requests_and_the_worker_goes_on() -> None:
+    client = Client()
+    async with attached_worker(client):
+        bad = client.generate("bad", make_params(prompt=FAILING_PROMPT))
+        worse = client.generate("worse", make_params(prompt=RAISING_PROMPT, width=128))
+        good = client.generate("good", make_params())
+        endings = [(await collect(events))[-1] for events in (bad, worse, good)]
+        assert [type(ending) for ending in endings] == [Failed, Failed, Finished]
+        assert isinstance((await collect(client.generate("next", make_params())))[-1], Finished)
+
+
+async def test_drain_finishes_what_was_accepted() -> None:
+    gate = threading.Semaphore(0)
+    client = Client()
+    async with attached_worker(client, make_config(max_rows=2), gated(gate)) as serving:
+        stories = [client.generate(str(index), make_params()) for index in range(3)]
+        client.drain("worker-0")
+        gate.release(100)
+        assert [type((await collect(events))[-1]) for events in stories] == [Finished] * 3
+        async with asyncio.timeout(TIMEOUT):
+            assert await serving == 0
+
+
+async def test_start_up_is_told() -> None:
+    reports: list[Report] = []
+    client = Client(lambda _, report: reports.append(report))
+    async with attached_worker(client, make_config(max_rows=6)) as serving:
+        client.drain("worker-0")
+        assert await serving == 0
+    told = [report for report in reports if not isinstance(report, Heartbeat)]
+    assert told == [Loading("loading the fake engine"), Ready(FakeEngine(make_config(max_rows=6)).info)]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (LoadError("no such folder: /x; pass --model"), "no such folder: /x; pass --model"),
+        (KeyError("unet"), "KeyError: 'unet'"),
+    ],
+)
+async def test_a_start_that_fails_says_why(error: Exception, message: str) -> None:
+    def load(_: WorkerConfig, __: Callable[[str], None]) -> Engine:
+        raise error
+
+    reports: list[Report] = []
+    client = Client(lambda _, report: reports.append(report))
+    async with run_worker(client, load=load) as serving, asyncio.timeout(TIMEOUT):
+        assert await serving == 1
+    assert StartFailed(message) in reports
+    assert not client.is_ready
+
+
+async def test_the_heart_beats_while_the_engine_is_stuck() -> None:
+    beat = asyncio.Event()
+
+    def listen(_: str, report: Report) -> None:
+        if isinstance(report, Heartbeat) and report.running == 1:
+            beat.set()
+
+    gate = threading.Semaphore(0)
+    client = Client(listen)
+    async with attached_worker(client, load=gated(gate)), asyncio.timeout(TIMEOUT):
+        client.generate("a", make_params())
+        await beat.wait()
+        gate.release(10)
+
+
+async def test_an_engine_thread_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def release(_: FakeEngine, __: object) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(FakeEngine, "release", release)
+    client = Client()
+
+    async def use_it() -> None:
+        async with attached_worker(client):
+            await collect(client.generate("a", make_params(num_steps=1)))
+
+    with pytest.raises(RuntimeError, match="out of order"):
+        await use_it()
