@@ -1,0 +1,190 @@
+"""Drives the page in headless Chromium, and reads what a person would see."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.tools import require_tool
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+RECORDER = Path(__file__).with_name("recorder.js")
+PATIENCE_SECONDS = 20.0
+POLL_SECONDS = 0.02
+
+T = TypeVar("T")
+
+
+def open_browser(profile: Path, downloads: Path) -> webdriver.Chrome:
+    """Skips, or fails where tools are required, without Chromium and its driver."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = require_tool("chromium", "chromium-browser", "google-chrome")
+    for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(require_tool("chromedriver")))
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORDER.read_text()})
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+    return driver
+
+
+class Card:
+    """One generation on the page."""
+
+    def __init__(self, page: "Page", element: WebElement) -> None:
+        self.page = page
+        self.element = element
+
+    def part(self, name: str) -> WebElement:
+        return self.element.find_element(By.CSS_SELECTOR, f".{name}")
+
+    @property
+    def id(self) -> str:
+        return str(self.element.get_attribute("data-id"))
+
+    @property
+    def phase(self) -> str:
+        return str(self.element.get_attribute("data-phase"))
+
+    @property
+    def state(self) -> str:
+        return self.part("state").text
+
+    @property
+    def prompt(self) -> str:
+        return self.part("prompt").text
+
+    @property
+    def frames(self) -> list[str]:
+        """Addresses of the pictures shown so far, each once."""
+        return list(self.page.script("return window.recorded.frames[arguments[0]] ?? []", self.id))
+
+    @property
+    def steps(self) -> list[float]:
+        """What the progress bar has shown so far."""
+        return list(self.page.script("return window.recorded.steps[arguments[0]] ?? []", self.id))
+
+    @property
+    def has_final_picture(self) -> bool:
+        script = "const i = arguments[0].querySelector('.print img.final'); return !!i && i.naturalWidth > 0"
+        return bool(self.page.script(script, self.element))
+
+    def click(self, name: str) -> None:
+        self.page.wait(lambda: self.part(name).is_displayed() and self.part(name).is_enabled())
+        self.part(name).click()
+
+    def wait_for(self, phase: str) -> None:
+        self.page.wait(lambda: self.phase == phase, lambda: f"{self.phase}: {self.state}")
+
+    def wait_until_painted(self) -> None:
+        self.page.wait(lambda: self.has_final_picture, lambda: f"{self.phase}: {self.state}")
+
+
+class Page:
+    def __init__(self, driver: webdriver.Chrome, downloads: Path) -> None:
+        self.driver = driver
+        self.downloads = downloads
+        self._tolerated: list[str] = []
+
+    def reset(self) -> None:
+        """Forget everything of the test before."""
+        self._tolerated = []
+        self.resize(1280, 900)
+        self.emulate()
+        self.complaints()
+
+    def leave(self) -> None:
+        self.script("localStorage.clear()")
+        self.driver.get("about:blank")
+
+    def visit(self, url: str) -> None:
+        self.driver.get(url)
+        self.wait(lambda: self.find_all("#size option[value]:nth-child(3)"))  # the server's sizes have arrived
+
+    def reload(self) -> None:
+        self.driver.refresh()
+
+    def find(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def find_all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def script(self, source: str, *arguments: object) -> Any:
+        return self.driver.execute_script(source, *arguments)
+
+    def wait(self, condition: Callable[[], T], state: Callable[[], object] = lambda: "") -> T:
+        """What `condition` gives as soon as that is true; a failure tells `state`."""
+        try:
+            return WebDriverWait(self.driver, PATIENCE_SECONDS, POLL_SECONDS).until(lambda _: condition())
+        except Exception as error:
+            error.add_note(f"state: {state()}")
+            raise
+
+    def cards(self) -> list[Card]:
+        """Newest first."""
+        return [Card(self, element) for element in self.find_all(".card")]
+
+    def type_prompt(self, text: str) -> None:
+        self.find("#prompt").clear()
+        self.find("#prompt").send_keys(text)
+
+    def set_field(self, name: str, value: object) -> None:
+        field = self.find(f"[name={name}]")
+        field.clear()
+        field.send_keys(str(value))
+
+    def generate(self, prompt: str, **fields: object) -> Card:
+        """Type, click, and return the new card once the server has it."""
+        self.type_prompt(prompt)
+        for name, value in fields.items():
+            self.set_field(name, value)
+        before = len(self.find_all(".card"))
+        self.find("#generate").click()
+        self.wait(lambda: len(self.find_all(".card")) > before)
+        card = self.cards()[0]
+        self.wait(lambda: card.id)
+        return card
+
+    @property
+    def open_streams(self) -> int:
+        return int(self.script("return window.recorded.openStreams()"))
+
+    @property
+    def most_streams(self) -> int:
+        """The most event streams that were ever open at a time since the page was loaded."""
+        return int(self.script("return window.recorded.mostStreams"))
+
+    def resize(self, width: int, height: int, *, is_phone: bool = False) -> None:
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def emulate(self, **features: str) -> None:
+        """Media features of the reader: `prefers_color_scheme="dark"`."""
+        pairs = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": pairs})
+
+    def tolerate(self, *texts: str) -> None:
+        """Chromium logs every answer that is an error; a test that provokes one names it."""
+        self._tolerated.extend(texts)
+
+    def complaints(self) -> list[str]:
+        """What the browser logged since the last call, as one line each."""
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        lines = [json.dumps(entry) for entry in entries]
+        return [line for line in lines if not any(text in line for text in self._tolerated)]

@@ -1,0 +1,110 @@
+"""What the page says when something is wrong."""
+
+import pytest
+
+from tests.web.network import CuttableNetwork
+from tests.web.page import Page
+from tests.web.server import Server
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("num_inference_steps", 51, "must be at most 50"),
+        ("num_inference_steps", 1.5, "must be a whole number"),
+        ("guidance_scale", -1, "must be at least 0"),
+        ("seed", 2**32, "must be at most 4294967295"),
+        ("prompt", "", "must not be empty"),
+    ],
+)
+def test_a_fault_is_told_beside_its_field(page: Page, field: str, value: object, message: str) -> None:
+    page.tolerate("422")
+    page.type_prompt("a boat")
+    page.set_field(field, value)
+
+    page.find("#generate").click()
+
+    error = page.find(f"[data-field={field}] .error")
+    page.wait(error.is_displayed)
+    assert error.text == message
+    assert page.find(f"[name={field}]") == page.driver.switch_to.active_element
+    assert page.cards() == []
+
+    page.find(f"[name={field}]").send_keys("1")
+    assert not error.is_displayed()
+
+
+def test_a_size_the_model_cannot_paint_is_told_beside_it(page: Page) -> None:
+    page.tolerate("422")
+    page.find("#size option[value='custom']").click()
+    page.type_prompt("a boat")
+    page.set_field("width", 100)
+    page.set_field("height", 4096)
+
+    page.find("#generate").click()
+
+    page.wait(page.find("[data-field=width] .error").is_displayed)
+    assert page.find("[data-field=width] .error").text == "must be a multiple of 8"
+    assert page.find("[data-field=height] .error").text == "must be at most 1024"
+
+
+def test_a_full_queue_says_when_to_try_again(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("503")
+    flags = ("--fake-step-ms", "40", "--max-rows", "2", "--max-queue-cost", "0")
+    with Server("--engine", "fake", *flags) as server:
+        page.visit(server.url)
+        first = page.generate("a red boat", num_inference_steps=50)
+        first.wait_for("running")
+        second = page.generate("a blue boat", num_inference_steps=2)
+        page.wait(lambda: second.state.startswith("Next in line"), lambda: second.state)
+
+        page.type_prompt("a green boat")
+        page.find("#generate").click()
+        page.wait(lambda: len(page.cards()) == 3)
+        third = page.cards()[0]
+        third.wait_for("refused")
+        assert third.state.startswith("the queue is full")
+        assert "Try again in" in third.state
+
+        first.click("cancel")
+        second.wait_until_painted()
+        third.click("retry")
+        third.wait_until_painted()
+
+
+def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    with CuttableNetwork(server.port) as network:
+        page.visit(network.url)
+        card = page.generate("a red boat", num_inference_steps=50)
+        page.wait(lambda: len(card.frames) >= 2)
+
+        network.cut()
+
+        page.wait(lambda: page.find("#connection").is_displayed())
+        card.wait_until_painted()
+        assert not page.find("#connection").is_displayed()
+        assert page.most_streams == 1
+        page.leave()
+
+
+def test_a_restarted_server_has_lost_the_picture_and_the_card_says_so(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    first = Server("--engine", "fake", "--fake-step-ms", "200")
+    try:
+        page.visit(first.url)
+        card = page.generate("a red boat", num_inference_steps=50)
+        card.wait_for("running")
+    finally:
+        first.kill()
+
+    with Server("--engine", "fake", port=first.port):
+        card.wait_for("gone")
+        assert card.state == "The server no longer knows this picture. It may have been restarted."
+        assert not page.find("#connection").is_displayed()
+
+        card.click("retry")
+        card.wait_until_painted()
