@@ -1,0 +1,121 @@
+"""The flags of the command line, made from the settings and from what a request may hold."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from service.settings import ENV_PREFIX, Hidden, ModelSettings, ServeSettings, flag_name
+
+SETTING = "setting:"  # before the names of settings in what argparse gives, to tell them from other options
+
+PAINT_FLAGS = {
+    "negative_prompt": "--negative-prompt",
+    "width": "--width",
+    "height": "--height",
+    "num_inference_steps": "--steps",
+    "guidance_scale": "--guidance",
+    "seed": "--seed",
+    "preview_every": "--preview-every",
+    "image_quality": "--image-quality",
+}
+"""Flag by field of `GenerateBody`."""
+
+PAINT_HELP = {
+    "negative_prompt": "what to keep out of the picture",
+    "width": "pixels (default: the model's own)",
+    "height": "pixels (default: the model's own)",
+    "num_inference_steps": "denoising steps, 1 to 50 (default: 20)",
+    "guidance_scale": "how closely to follow the prompt, 0 to 20 (default: 5)",
+    "seed": "the same seed gives the same picture (default: random)",
+    "preview_every": "steps from one preview to the next, with --previews (default: 5)",
+    "image_quality": "of a JPEG or WebP, 1 to 100 (default: 95)",
+}
+
+
+def make_parser(version: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="latentcast",
+        description="Paints pictures from text and streams them while they form.",
+        epilog=f"Every setting is also an environment variable: --port is {ENV_PREFIX}PORT.",
+    )
+    parser.add_argument("--version", action="version", version=f"latentcast {version}")
+    usage = "latentcast {} [OPTIONS]"
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", help="start the service", usage=usage.format("serve")))
+    _add_generate(commands.add_parser("generate", help="paint one picture", usage=usage.format("generate PROMPT")))
+    return parser
+
+
+def setting_flags(options: argparse.Namespace) -> dict[str, str]:
+    """The settings that were given as flags, as text by name."""
+    return {name.removeprefix(SETTING): value for name, value in vars(options).items() if name.startswith(SETTING)}
+
+
+class SizeAction(argparse.Action):
+    """`256x320` -> width and height."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        width, _, height = str(values).partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            parser.error(f"{option_string} {values}: must be width and height in pixels, such as 256x256")
+        namespace.width, namespace.height = width, height
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    own = {name: field for name, field in ServeSettings.model_fields.items() if name not in ModelSettings.model_fields}
+    _add_settings(parser, "service", own)
+    _add_settings(parser, "model", ModelSettings.model_fields)
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", metavar="PROMPT", help="what to paint")
+    output_help = "a .png, .jpg or .webp (default: out.png)"
+    parser.add_argument("-o", "--output", default="out.png", metavar="FILE", help=output_help)
+    parser.add_argument("--previews", type=Path, metavar="DIR", help="write each preview into this folder")
+    parser.add_argument("--size", action=SizeAction, metavar="WxH", help="width and height in one, such as 256x256")
+    for field, flag in PAINT_FLAGS.items():
+        metavar = "TEXT" if field == "negative_prompt" else "N"
+        parser.add_argument(flag, dest=field, metavar=metavar, help=PAINT_HELP[field])
+    _add_settings(parser, "model", ModelSettings.model_fields)
+
+
+def _add_settings(parser: argparse.ArgumentParser, title: str, fields: Mapping[str, FieldInfo]) -> None:
+    group = parser.add_argument_group(title)
+    for name, field in fields.items():
+        options: dict[str, object] = {"dest": SETTING + name, "default": argparse.SUPPRESS, "help": _help(field)}
+        if field.annotation is bool:
+            options |= {"action": "store_const", "const": "true"}
+        else:
+            options["metavar"] = _metavar(field)
+        group.add_argument(flag_name(name), **options)  # type: ignore[arg-type]
+
+
+def _help(field: FieldInfo) -> str:
+    if any(isinstance(item, Hidden) for item in field.metadata):
+        return argparse.SUPPRESS
+    text = (field.description or "").rstrip(".")
+    if text[1:2].islower():
+        text = text[0].lower() + text[1:]
+    match field.default:
+        case bool():
+            return text
+        case int() | float():
+            return f"{text} (default: {field.default:g})"
+        case str():
+            return f"{text} (default: {field.default})"
+    return text
+
+
+def _metavar(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return "{" + ",".join(get_args(field.annotation)) + "}"
+    return "N" if field.annotation in (int, float) else "NAME"

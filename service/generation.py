@@ -1,0 +1,137 @@
+"""One generation: what has become of it so far, the events that tell it, and who watches."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from scheduler.messages import Finished, Preview
+from scheduler.request import GenerateParams
+from service.records import ErrorRecord, GenerationRecord
+
+FinalStatus = Literal["succeeded", "failed", "cancelled"]
+Status = Literal["queued", "running"] | FinalStatus
+EventName = Literal["queued", "started", "preview"] | FinalStatus
+CancelCause = Literal["disconnect", "api", "shutdown"]
+Encoder = Callable[["Event"], bytes]
+"""Event -> its bytes in one wire format; empty where that format has nothing to say."""
+
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+_UNIX_TIME_AT_ZERO = time.time() - time.monotonic()
+
+
+def now() -> float:
+    """Unix seconds by a clock that never goes back, so that differences are durations."""
+    return _UNIX_TIME_AT_ZERO + time.monotonic()
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """Something that happened to a generation. The numbers of one generation only rise.
+
+    A preview event has `preview`; any other has `record`, the generation as it then was.
+    """
+
+    generation: "Generation"
+    number: int
+    name: EventName
+    preview: Preview | None = None
+    record: GenerationRecord | None = None
+    _frames: dict[Encoder, bytes] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return f"{self.generation.id}.{self.number}"
+
+    @property
+    def is_final(self) -> bool:
+        return self.name in FINAL
+
+    def frame(self, encode: Encoder) -> bytes:
+        """The event in one wire format: encoded once, however many watch."""
+        frame = self._frames.get(encode)
+        if frame is None:
+            frame = self._frames[encode] = encode(self)
+        return frame
+
+    def drop_frames(self) -> None:
+        self._frames.clear()
+
+
+class Watcher(Protocol):
+    """Gets the events of what it watches; must return at once."""
+
+    def put(self, event: Event) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Generation:
+    """What is known of one generation; written by `Generations` alone. Times in Unix seconds.
+
+    `grace` is how many seconds it goes on without a watcher; None: to its end.
+    """
+
+    id: str
+    params: GenerateParams
+    cost: float
+    grace: float | None
+
+    status: Status = "queued"
+    step: int = 0
+    created_at: float = field(default_factory=now)
+    started_at: float | None = None
+    finished_at: float | None = None
+    progressed_at: float = 0.0  # when it started, or had its newest preview
+    finished: Finished | None = None
+    error: ErrorRecord | None = None
+    cancel_cause: CancelCause | None = None
+
+    watchers: set[Watcher] = field(default_factory=set)
+    grace_timer: asyncio.TimerHandle | None = None
+    _events: list[Event] = field(default_factory=list)
+    _last_number: int = 0
+
+    @property
+    def cost_left(self) -> float:
+        return self.cost * (1 - self.step / self.params.num_steps)
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in FINAL
+
+    @property
+    def final_number(self) -> int | None:
+        """The number of the event that ended it, if it has ended."""
+        return self._last_number if self.is_over else None
+
+    def publish(
+        self, name: EventName, *, preview: Preview | None = None, record: GenerationRecord | None = None
+    ) -> None:
+        """Keeps the event for those who come later, and hands it to those who watch.
+
+        Of the previews only the newest is kept, and none once the generation is over. The final event takes two
+        numbers, because `GET /generate` tells it in two blocks.
+        """
+        self._last_number += 2 if name in FINAL else 1
+        event = Event(self, self._last_number, name, preview, record)
+        if preview is not None or event.is_final:
+            self._events = [other for other in self._events if other.preview is None]
+        self._events.append(event)
+        for watcher in self.watchers:
+            watcher.put(event)
+
+    def events_after(self, number: int) -> Sequence[Event]:
+        return [event for event in self._events if event.number > number]
+
+    def newest_events(self, record: GenerationRecord) -> Sequence[Event]:
+        """Its state for a watcher that knows nothing: `record`, which is its state now, and the newest preview."""
+        state = next(event for event in reversed(self._events) if event.preview is None)
+        refreshed = Event(self, state.number, state.name, record=record)
+        return [refreshed, *self.events_after(state.number)]
+
+    def drop_frames(self) -> None:
+        """Frees encoded events; whoever comes later has them encoded again."""
+        for event in self._events:
+            event.drop_frames()

@@ -1,0 +1,137 @@
+"""Every setting, as a flag and as an environment variable; a bad value is told in one line."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from scheduler.messages import WorkerConfig
+from scheduler.postcard import bundled_model
+
+ENV_PREFIX = "LATENTCAST_"
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message is one line that names it, its value and what is allowed."""
+
+
+class Hidden(NamedTuple):
+    """Marks a setting that `--help` does not show."""
+
+
+class ModelSettings(BaseSettings):
+    """What is painted with, and how."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    model: str = Field(default_factory=lambda: str(bundled_model()))
+    """An SDXL diffusers folder or hub id; by default Postcard, the small model that ships with Latentcast."""
+    preview_model: str | None = None
+    """The tiny VAE that decodes previews, a folder or hub id; by default the model's own, if it brings one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the model; auto chooses by device."""
+    device: str = "auto"
+    """Where the model runs, such as cpu, cuda, cuda:1, mps; auto takes the best there is."""
+    threads: int = Field(0, ge=0, le=1024)
+    """CPU threads of a worker; 0 takes as many as the machine has cores."""
+    engine: Annotated[Literal["sdxl", "fake"], Hidden()] = "sdxl"
+    """fake paints plain colours without a model, to load the front end."""
+    fake_step_ms: Annotated[float, Hidden()] = Field(0.0, ge=0, le=60_000)
+    """Milliseconds that the fake engine takes for a step."""
+
+    def worker_config(self, **more: Any) -> WorkerConfig:
+        return WorkerConfig(
+            engine=self.engine,
+            model=self.model,
+            preview_model=self.preview_model,
+            device=self.device,
+            dtype=self.dtype,
+            threads=self.threads,
+            fake_step_seconds=self.fake_step_ms / 1000,
+            **more,
+        )
+
+
+class ServeSettings(ModelSettings):
+    """The service's settings."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    workers: int = Field(1, ge=1, le=64)
+    """Worker processes, one for each device."""
+    batching: Literal["step", "call"] = "step"
+    """step: requests join and leave between denoising steps; call: one pipeline call for each batch."""
+    max_rows: int = Field(32, ge=2, le=1024)
+    """Most UNet rows in a step; a request with guidance takes two."""
+    call_batch: int = Field(8, ge=1, le=512)
+    """Most requests in a batch, with --batching call."""
+    call_wait_ms: int = Field(50, ge=0, le=60_000)
+    """Milliseconds for which a batch waits for more requests, with --batching call."""
+    max_queue_cost: float = Field(20_000.0, ge=0)
+    """Most work that may wait, in UNet row-steps at the model's own size: 40 for 20 steps with guidance."""
+    grace: float = Field(15.0, ge=0, le=3600)
+    """Seconds that a generation made by GET /generate goes on without a watcher."""
+    keep_minutes: float = Field(10.0, ge=0, le=10_080)
+    """Minutes for which finished generations can be fetched."""
+    keep_mib: float = Field(64.0, ge=0)
+    """Most memory for finished pictures, in MiB; the oldest go first."""
+    drain_timeout: float = Field(30.0, ge=0, le=3600)
+    """Seconds that running generations get to finish when the service is stopped."""
+    access_log: bool = False
+    """Log every request: method, path, status, time. Never the query, which may hold a prompt."""
+
+    def serve_worker_config(self) -> WorkerConfig:
+        return self.worker_config(
+            batching=self.batching,
+            max_rows=self.max_rows,
+            call_batch=self.call_batch,
+            call_wait_ms=self.call_wait_ms,
+        )
+
+
+KINDS = {str(int): "a whole number", str(float): "a number", str(bool): "true or false"}
+
+Settings = TypeVar("Settings", bound=ModelSettings)
+
+
+def load_settings(kind: type[Settings], flags: Mapping[str, str]) -> Settings:
+    """From flags, by field name, and else from the environment. Raises `SettingsError`."""
+    try:
+        return kind(**flags)  # type: ignore[arg-type]  # text, as in the environment: pydantic parses it
+    except ValidationError as error:
+        wrong = dict.fromkeys(str(details["loc"][0]) for details in error.errors())
+        values = {str(details["loc"][0]): details["input"] for details in error.errors()}
+        lines = [f"{_source(name, values[name], flags)}: must be {allowed(kind.model_fields[name])}" for name in wrong]
+        raise SettingsError("; ".join(lines)) from error
+
+
+def flag_name(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a setting may be, in words: `a whole number from 0 to 65535`."""
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(get_args(field.annotation))
+    kind = KINDS.get(str(field.annotation), "text")
+    low = next((item.ge for item in field.metadata if isinstance(item, Ge)), None)
+    high = next((item.le for item in field.metadata if isinstance(item, Le)), None)
+    if low is None:
+        return kind
+    return f"{kind} from {low:g} to {high:g}" if high is not None else f"{kind} of at least {low:g}"
+
+
+def _source(name: str, value: object, flags: Mapping[str, str]) -> str:
+    return f"{flag_name(name)} {value}" if name in flags else f"{ENV_PREFIX}{name.upper()}={value}"
