@@ -1,0 +1,109 @@
+"""Call mode: one real pipeline call a batch, each request's latents sliced out of it after every step.
+
+The plain loop beside the fast one: the reference for parity, and the baseline of the benchmarks.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scheduler.engine import OnStep
+from scheduler.messages import ModelInfo, WorkerConfig
+from scheduler.request import Request, Status
+from scheduler.sdxl.prompts import PromptEncoder
+from scheduler.sdxl.results import Slice, report
+from scheduler.sdxl.sampler import Sampler, draw_noise
+from scheduler.sdxl.timing import Stopwatch
+from scheduler.sdxl.untyped import Pipeline
+from scheduler.sdxl.weights import Model
+
+
+class CallEngine:
+    """One `StableDiffusionXLPipeline.__call__` a `run`, for requests whose call keys agree."""
+
+    def __init__(self, model: Model, config: WorkerConfig) -> None:
+        self._model = model
+        self._info = model.info(config)
+        self._encoder = PromptEncoder(model.pipe)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    @torch.inference_mode()
+    def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
+        model, params = self._model, batch[0].params
+        sampler = Sampler(model.sampler, model.dtype)
+        truncated = [self._encoder.is_truncated(request.params.prompt) for request in batch]
+        generators = [torch.Generator().manual_seed(request.params.seed) for request in batch]
+        model.pipe.scheduler = sampler
+        model.pipe(
+            prompt=[request.params.prompt for request in batch],
+            negative_prompt=_negative_prompts(batch),
+            height=params.height,
+            width=params.width,
+            num_inference_steps=params.num_steps,
+            guidance_scale=params.guidance_scale,
+            generator=generators,
+            # Drawn here, because the pipeline would draw them in the model's dtype.
+            latents=torch.cat([draw_noise(model.latent_shape(params), each, model.device) for each in generators]),
+            output_type="latent",
+            callback_on_step_end=_StepEnd(model, batch, truncated, sampler, on_step),
+        )
+
+    def release(self, request: Request) -> None:
+        """Nothing is kept of a request between calls."""
+
+
+def _negative_prompts(batch: Sequence[Request]) -> list[str] | None:
+    """All or none: their call keys agree."""
+    prompts = [request.params.negative_prompt for request in batch]
+    return None if None in prompts else [prompt for prompt in prompts if prompt is not None]
+
+
+class _StepEnd:
+    """The pipeline's callback: where the loop breathes in the midst of a call."""
+
+    def __init__(
+        self, model: Model, batch: Sequence[Request], truncated: Sequence[bool], sampler: Sampler, on_step: OnStep
+    ) -> None:
+        self._model = model
+        self._batch = batch
+        self._truncated = truncated
+        self._sampler = sampler
+        self._on_step = on_step
+        self._watch = Stopwatch()
+
+    def __call__(self, pipe: Pipeline, step_index: int, _timestep: Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
+        # The pipeline's own part, all of it the UNet's but for the sampler and, in the first step, the text encoders.
+        self._watch.stages["unet"] = self._watch.elapsed
+        slices = self._slices(step_index + 1, tensors["latents"])
+        if slices:
+            num_masked = len(self._batch) - len(slices)
+            num_rows, padded_rows = self._num_rows(len(slices)), self._num_rows(num_masked)
+            self._on_step(report(self._model, slices, self._watch, num_rows, padded_rows))
+        if not any(_is_running(request) for request in self._batch):
+            pipe._interrupt = True
+        self._watch = Stopwatch()
+        return {}
+
+    def _slices(self, steps_done: int, latents: Tensor) -> list[Slice]:
+        """Each live request's row of the batch; a cancelled one is still computed, and masked here."""
+        x0 = self._sampler.x0
+        assert x0 is not None
+        rows = zip(self._batch, torch.split(latents, 1), torch.split(x0, 1), self._truncated, strict=True)
+        return [
+            Slice(request, steps_done, latents=own_latents, x0=own_x0, prompt_truncated=truncated)
+            for request, own_latents, own_x0, truncated in rows
+            if _is_running(request)
+        ]
+
+    def _num_rows(self, num_requests: int) -> int:
+        rows_each = 1 if self._model.is_distilled else self._batch[0].params.num_rows
+        return rows_each * num_requests
+
+
+def _is_running(request: Request) -> bool:
+    return request.status is Status.RUNNING

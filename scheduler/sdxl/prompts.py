@@ -1,0 +1,72 @@
+"""Prompts to embeddings: batched, and remembered."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, zeros_like
+
+from scheduler.sdxl.untyped import Pipeline
+
+CACHE_BYTES = 64 * 2**20  # some 200 prompts of SDXL in half precision
+
+
+@dataclass(frozen=True, slots=True)
+class TextEmbedding:
+    """What the UNet reads of a prompt: `tokens` [tokens, dim] of both encoders side by side, `pooled` [dim]."""
+
+    tokens: Tensor
+    pooled: Tensor
+    truncated: bool
+
+    @property
+    def num_bytes(self) -> int:
+        return self.tokens.nbytes + self.pooled.nbytes
+
+
+class PromptEncoder:
+    """Encodes prompts as the pipeline does, with its own code, all new ones in one batch."""
+
+    def __init__(self, pipe: Pipeline, cache_bytes: int = CACHE_BYTES) -> None:
+        self._pipe = pipe
+        self._cache_bytes = cache_bytes
+        self._cached_bytes = 0
+        self._cache: OrderedDict[str, TextEmbedding] = OrderedDict()
+
+    def encode(self, texts: Iterable[str]) -> dict[str, TextEmbedding]:
+        """An embedding for every text, from the cache where it is there."""
+        wanted = dict.fromkeys(texts)
+        found = {text: self._cache[text] for text in wanted if text in self._cache}
+        missing = [text for text in wanted if text not in found]
+        found |= self._encode(missing) if missing else {}
+        for text in wanted:
+            self._remember(text, found[text])
+        return found
+
+    def encode_negative(self, text: str | None, like: TextEmbedding) -> TextEmbedding:
+        """None means zeros, or the empty text for a model that was not trained with zeros; "" is text."""
+        if text is None and self._pipe.config.force_zeros_for_empty_prompt:
+            return TextEmbedding(zeros_like(like.tokens), zeros_like(like.pooled), truncated=False)
+        return self.encode([text or ""])[text or ""]
+
+    def is_truncated(self, text: str) -> bool:
+        """Whether the text has more tokens than one of the encoders reads."""
+        tokenizers = (self._pipe.tokenizer, self._pipe.tokenizer_2)
+        return any(len(each(text, verbose=False).input_ids) > each.model_max_length for each in tokenizers)
+
+    def _encode(self, texts: list[str]) -> dict[str, TextEmbedding]:
+        tokens, _, pooled, _ = self._pipe.encode_prompt(texts, do_classifier_free_guidance=False)
+        # Cloned, because a row that is a view would keep the whole batch in memory.
+        return {
+            text: TextEmbedding(tokens[i].clone(), pooled[i].clone(), self.is_truncated(text))
+            for i, text in enumerate(texts)
+        }
+
+    def _remember(self, text: str, embedding: TextEmbedding) -> None:
+        if text not in self._cache:
+            self._cache[text] = embedding
+            self._cached_bytes += embedding.num_bytes
+        self._cache.move_to_end(text)
+        while self._cached_bytes > self._cache_bytes:
+            _, oldest = self._cache.popitem(last=False)
+            self._cached_bytes -= oldest.num_bytes

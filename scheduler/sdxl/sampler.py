@@ -1,0 +1,101 @@
+"""Noise samplers: diffusers' own, one instance a run, with the predicted clean image kept and the state in fp32."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scheduler.sdxl.untyped import NoiseSampler
+
+# What they call x0: `pred_original_sample` or `denoised` in the output of a step; the multistep solvers return none and
+# keep it as the newest of their `model_outputs`.
+SUPPORTED = (
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "DPMSolverMultistepScheduler",
+    "DDIMScheduler",
+    "UniPCMultistepScheduler",
+    "LCMScheduler",
+)
+
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+class Sampler:
+    """One run through the timesteps, for the rows of one request or of one pipeline call.
+
+    Speaks as much of diffusers' interface as the pipeline needs of its `scheduler`, so that it can be in that place.
+    Latents are fp32 on both sides of a step; the UNet's dtype lives only between `scale_model_input` and `step`.
+    """
+
+    order = 1
+
+    def __init__(self, prototype: NoiseSampler, unet_dtype: torch.dtype) -> None:
+        self._inner = type(prototype).from_config(prototype.config)
+        self._unet_dtype = unet_dtype
+        self._takes_generator = "generator" in inspect.signature(self._inner.step).parameters
+        self.x0: Tensor | None = None
+
+    @property
+    def config(self) -> Any:
+        return self._inner.config
+
+    @property
+    def timesteps(self) -> Tensor:
+        timesteps: Tensor = self._inner.timesteps
+        return timesteps
+
+    @property
+    def init_noise_sigma(self) -> float | Tensor:
+        sigma: float | Tensor = self._inner.init_noise_sigma
+        return sigma
+
+    def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
+        self._inner.set_timesteps(num_inference_steps, device=device)
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        if hasattr(self._inner, "set_begin_index"):  # all but DDIM, which counts no steps
+            self._inner.set_begin_index(begin_index)
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor:
+        """[n, 4, h/8, w/8] fp32 latents -> the same shape, scaled, in the UNet's dtype."""
+        scaled: Tensor = self._inner.scale_model_input(sample, timestep)
+        return scaled.to(self._unet_dtype)
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: Tensor,
+        sample: Tensor,
+        generator: Generators | None = None,
+        return_dict: bool = False,
+    ) -> tuple[Tensor]:
+        """[n, 4, h/8, w/8] UNet output and fp32 latents -> fp32 latents one step on. Leaves x0 in `x0`."""
+        assert not return_dict, "the pipeline asks for a tuple"
+        kwargs = {"generator": generator} if self._takes_generator else {}
+        output = self._inner.step(model_output.float(), timestep, sample, **kwargs)
+        self.x0 = self._x0_of(output)
+        latents: Tensor = output.prev_sample
+        return (latents,)
+
+    def _x0_of(self, output: Any) -> Tensor:
+        x0: Tensor | None = output.get("pred_original_sample", output.get("denoised"))
+        return self._inner.model_outputs[-1] if x0 is None else x0
+
+
+def unsupported_reason(prototype: NoiseSampler) -> str | None:
+    """Why a model's noise sampler cannot be used, None if it can."""
+    name = type(prototype).__name__
+    if name not in SUPPORTED:
+        return f"its noise sampler {name} is not one of {', '.join(SUPPORTED)}"
+    config = prototype.config
+    if config.get("algorithm_type") in ("dpmsolver", "sde-dpmsolver") or not config.get("predict_x0", True):
+        return f"its noise sampler {name} is set to predict noise, which gives no previews"
+    return None
+
+
+def draw_noise(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Normal noise in fp32, drawn on the CPU, so that a seed gives the same picture on any device."""
+    return torch.randn(shape, generator=generator).to(device)

@@ -1,0 +1,23 @@
+"""Where the time of a step goes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Seconds by stage. On an accelerator, work is queued: its time shows in the stage that waits for it."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.stages: dict[str, float] = {}
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._started
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - started

@@ -1,0 +1,54 @@
+"""One request on its way from noise to picture: all that is kept of it between steps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scheduler.request import GenerateParams, Request
+from scheduler.sdxl.prompts import TextEmbedding
+from scheduler.sdxl.sampler import Sampler
+
+
+@dataclass(slots=True, eq=False)
+class Trajectory:
+    # Set on admission.
+    request: Request
+    sampler: Sampler
+    generator: torch.Generator
+    prompt: TextEmbedding
+    negative: TextEmbedding | None  # None: no guidance
+    time_ids: Tensor  # [6]
+    timestep_cond: Tensor | None  # [dim]
+
+    # Written by each step.
+    latents: Tensor  # [1, 4, h/8, w/8] fp32
+    steps_done: int = 0
+
+    @property
+    def params(self) -> GenerateParams:
+        return self.request.params
+
+    @property
+    def guidance_scale(self) -> float:
+        return self.params.guidance_scale
+
+    @property
+    def timestep(self) -> Tensor:
+        """[], the UNet's input for the next step."""
+        return self.sampler.timesteps[self.steps_done]
+
+    @property
+    def x0(self) -> Tensor:
+        """[1, 4, h/8, w/8] fp32, the clean latents predicted by the latest step."""
+        assert self.sampler.x0 is not None, "no step made yet"
+        return self.sampler.x0
+
+    def model_input(self) -> Tensor:
+        """[1, 4, h/8, w/8] scaled latents in the UNet's dtype."""
+        return self.sampler.scale_model_input(self.latents, self.timestep)
+
+    def advance(self, noise: Tensor) -> None:
+        """One step of the noise sampler, from the UNet's output [1, 4, h/8, w/8] fp32."""
+        (self.latents,) = self.sampler.step(noise, self.timestep, self.latents, generator=self.generator)
+        self.steps_done += 1

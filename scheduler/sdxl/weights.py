@@ -1,0 +1,113 @@
+"""A loaded model of the SDXL architecture, and what is told of it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionXLPipeline
+
+from scheduler.engine import LoadError
+from scheduler.messages import ModelInfo, WorkerConfig
+from scheduler.postcard import bundled_model
+from scheduler.request import GenerateParams
+from scheduler.sdxl.device import choose_device, choose_dtype
+from scheduler.sdxl.pretrained import from_pretrained
+from scheduler.sdxl.preview import check_fit, find_preview_model
+from scheduler.sdxl.sampler import unsupported_reason
+from scheduler.sdxl.untyped import NoiseSampler, Pipeline, TinyVae
+
+MIN_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`sampler` is the prototype of the noise samplers, of which every run makes its own."""
+
+    name: str
+    pipe: Pipeline
+    tiny_vae: TinyVae
+    sampler: NoiseSampler
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def is_distilled(self) -> bool:
+        """Whether the guidance scale is an input of the UNet, so that guidance takes no second row."""
+        return self.pipe.unet.config.time_cond_proj_dim is not None
+
+    @property
+    def dtype_name(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes used and there in all on the device; 0 on a CPU, whose memory is not the model's."""
+        if self.device.type != "cuda":
+            return 0, 0
+        free, total = torch.cuda.mem_get_info(self.device)
+        return total - free, total
+
+    def latent_shape(self, params: GenerateParams) -> tuple[int, int, int, int]:
+        factor = self.pipe.vae_scale_factor
+        return (1, self.pipe.unet.config.in_channels, params.height // factor, params.width // factor)
+
+    def info(self, config: WorkerConfig) -> ModelInfo:
+        default_size = self.pipe.default_sample_size * self.pipe.vae_scale_factor
+        return ModelInfo(
+            name=self.name,
+            default_width=default_size,
+            default_height=default_size,
+            size_multiple=math.lcm(8, self.pipe.vae_scale_factor),  # the pipeline itself wants multiples of 8
+            min_size=MIN_SIZE,
+            max_size=max(2 * default_size, MIN_SIZE),
+            device=str(self.device),
+            dtype=self.dtype_name,
+            batching=config.batching,
+            max_rows=config.max_rows,
+        )
+
+
+def load_model(config: WorkerConfig, progress: Callable[[str], None]) -> Model:
+    """Load, cast and move to the device. Raises `LoadError`."""
+    device = choose_device(config.device)
+    dtype = choose_dtype(config.dtype, device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    progress(f"loading the model {config.model}")
+    pipe = _load_pipeline(config.model, dtype)
+    tiny_vae = _load_preview_vae(config, pipe, dtype)
+    return Model(
+        name=_name(config.model),
+        pipe=pipe.to(device),
+        tiny_vae=tiny_vae.to(device),
+        sampler=pipe.scheduler,
+        device=device,
+        dtype=dtype,
+    )
+
+
+def _load_pipeline(source: str, dtype: torch.dtype) -> Pipeline:
+    pipe = from_pretrained(StableDiffusionXLPipeline, source, dtype, flag="--model")
+    if reason := unsupported_reason(pipe.scheduler):
+        raise LoadError(f"{source} cannot be used: {reason}")
+    if dtype == torch.float16 and pipe.vae.config.force_upcast:
+        pipe.vae.to(torch.float32)  # for good: it overflows in half precision, and is never cast to and fro
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _load_preview_vae(config: WorkerConfig, pipe: Pipeline, dtype: torch.dtype) -> TinyVae:
+    source, subfolder = find_preview_model(config.model, config.preview_model)
+    tiny_vae = from_pretrained(AutoencoderTiny, source, dtype, flag="--preview-model", subfolder=subfolder)
+    if reason := check_fit(tiny_vae, pipe.unet.config.in_channels, pipe.vae_scale_factor):
+        raise LoadError(f"the preview model {source} does not fit {config.model}: {reason}; change --preview-model")
+    return tiny_vae
+
+
+def _name(model: str) -> str:
+    """What people call the model: a hub id, or the name of a folder."""
+    path = Path(model).resolve()
+    if not path.is_dir():
+        return model
+    return "postcard" if path == bundled_model() else path.name

@@ -1,0 +1,87 @@
+"""Run requests through an engine as the loop does, and keep all that comes out."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from scheduler.call_scheduler import CallScheduler
+from scheduler.engine import Engine, Pixels, StepOutput
+from scheduler.request import GenerateParams, Request
+from scheduler.scheduler import Scheduler, StepScheduler
+from scheduler.sdxl import call_engine, results, step_engine
+
+
+@dataclass
+class Trace:
+    """What one request was given. `latents` and `x0` after each of its steps; `previews` by completed steps."""
+
+    latents: list[Tensor] = field(default_factory=list)
+    x0: list[Tensor] = field(default_factory=list)
+    previews: dict[int, Pixels] = field(default_factory=dict)
+    image: Pixels | None = None
+    error: str | None = None
+    prompt_truncated: bool = False
+
+
+class Driver:
+    """The engine loop without its threads. `traces` by request id, `steps` in order."""
+
+    def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch, max_rows: int = 64) -> None:
+        self.engine = engine
+        self.traces: dict[str, Trace] = {}
+        self.steps: list[StepOutput] = []
+        self.scheduler = _scheduler(engine, max_rows)
+        self._after_step: Callable[[int], None] = lambda _: None
+        self._spy_on_report(monkeypatch)
+
+    def run(self, joins: Mapping[int, Iterable[Request]], after_step: Callable[[int], None] = lambda _: None) -> None:
+        """Runs until nothing is left. `joins`: who arrives before which turn. `after_step` gets the number of steps."""
+        self._after_step = after_step
+        turn, last_join = 0, max(joins)
+        while turn <= last_join or not self.scheduler.is_idle:
+            for request in joins.get(turn, ()):
+                self.traces[request.id] = Trace()
+                self.scheduler.add(request)
+            batch = self.scheduler.schedule(now=float("inf"))
+            if batch:
+                self.engine.run(batch, self._on_step)
+            for request in batch:
+                if not request.is_live:
+                    self.engine.release(request)
+            turn += 1
+
+    def _on_step(self, output: StepOutput) -> None:
+        self.steps.append(output)
+        for result in output.outputs:
+            trace = self.traces[result.request.id]
+            trace.image, trace.error, trace.prompt_truncated = result.image, result.error, result.prompt_truncated
+            if result.preview is not None:
+                trace.previews[result.steps_done] = result.preview
+        self.scheduler.postprocess(output)
+        self._after_step(len(self.steps))
+
+    def _spy_on_report(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Engines keep latents to themselves; this is where both let them pass."""
+
+        def report(model: Any, slices: Any, *args: Any, **kwargs: Any) -> StepOutput:
+            for each in slices:
+                self.traces[each.request.id].latents.append(each.latents.clone())
+                self.traces[each.request.id].x0.append(each.x0.clone())
+            return results.report(model, slices, *args, **kwargs)
+
+        for module in (step_engine, call_engine):
+            monkeypatch.setattr(module, "report", report)
+
+
+def _scheduler(engine: Engine, max_rows: int) -> Scheduler:
+    if engine.info.batching == "step":
+        return StepScheduler(max_rows)
+    return CallScheduler(max_rows, max_batch=8, max_wait=0.0)
+
+
+def make_request(id_: str = "request", **params: Any) -> Request:
+    defaults: dict[str, Any] = {"prompt": "a red house", "width": 64, "height": 64, "num_steps": 4, "preview_every": 1}
+    return Request(id=id_, params=GenerateParams(**(defaults | params)))

@@ -1,0 +1,149 @@
+"""Step mode: whatever shares the batch, each request gets what a pipeline call of its own would give."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler.engine import Engine
+from scheduler.postcard import bundled_model
+from scheduler.request import Request, Status
+from tests.models import save_tiny_sdxl
+from tests.sdxl.conftest import LoadEngine
+from tests.sdxl.drive import Driver, Trace, make_request
+from tests.sdxl.oracle import Oracle, assert_is_own, distinct, error_of_range
+
+# (before which turn, parameters): joining late, 4 to 30 steps, guidance 0 to 10, three sizes of which one has latents
+# that the UNet cannot halve evenly, negative prompts given, empty and none.
+MIXED = [
+    (0, {"prompt": "a red house", "num_steps": 30, "guidance_scale": 5.0, "preview_every": 7}),
+    (0, {"prompt": "a blue boat", "num_steps": 4, "guidance_scale": 0.0}),
+    (0, {"prompt": "snow", "width": 96, "num_steps": 9, "guidance_scale": 10.0, "negative_prompt": None}),
+    (1, {"prompt": "", "num_steps": 12, "guidance_scale": 1.0, "negative_prompt": "rain"}),
+    (2, {"prompt": "a tree", "width": 72, "height": 88, "num_steps": 5, "guidance_scale": 2.5, "negative_prompt": ""}),
+    (3, {"prompt": "a moon", "width": 96, "num_steps": 4, "guidance_scale": 1.01, "preview_every": 0}),
+    (5, {"prompt": "a red house", "num_steps": 7, "guidance_scale": 7.5, "negative_prompt": None, "preview_every": 3}),
+    (9, {"prompt": "a red house", "num_steps": 6, "guidance_scale": 7.5, "negative_prompt": "", "preview_every": 2}),
+    (9, {"prompt": "sea", "width": 72, "height": 88, "num_steps": 8, "guidance_scale": 0.5, "negative_prompt": None}),
+    (20, {"prompt": "far too long " * 9, "num_steps": 5, "guidance_scale": 3.0}),
+]
+
+SAMPLERS = [
+    ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
+    ("EulerAncestralDiscreteScheduler", {}),
+    ("DPMSolverMultistepScheduler", {}),
+    ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
+    ("UniPCMultistepScheduler", {}),
+    ("LCMScheduler", {"clip_sample": False}),
+]
+
+
+def mixed_requests() -> dict[int, list[Request]]:
+    joins: dict[int, list[Request]] = {}
+    for index, (turn, params) in enumerate(MIXED):
+        joins.setdefault(turn, []).append(make_request(f"r{index}", seed=1000 + index, **params))
+    return joins
+
+
+def assert_all_own(driver: Driver, joins: dict[int, list[Request]], oracle: Oracle) -> None:
+    for request in (request for arrivals in joins.values() for request in arrivals):
+        assert_is_own(driver.traces[request.id], request.params, oracle)
+
+
+def test_a_mixed_batch_equals_lone_calls(
+    step_engine: Engine, tiny_oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, joins = Driver(step_engine, monkeypatch), mixed_requests()
+    driver.run(joins)
+    assert_all_own(driver, joins, tiny_oracle)
+    assert max(step.num_rows for step in driver.steps) >= 5  # they did share calls
+    assert [id_ for id_, trace in driver.traces.items() if trace.prompt_truncated] == ["r9"]
+
+
+def test_a_mixed_batch_of_postcard_equals_lone_calls(
+    load_engine: LoadEngine, postcard_oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joins = {
+        0: [
+            make_request("a", prompt="a red house at sunset", width=128, height=128, num_steps=6, seed=1),
+            make_request("b", prompt="a boat", width=128, height=128, guidance_scale=0.0, seed=2),
+        ],
+        1: [make_request("c", prompt="a tree", width=192, height=120, negative_prompt=None, seed=3)],
+        2: [make_request("d", prompt="a cactus", width=128, height=128, guidance_scale=8.0, negative_prompt="", seed=4)],
+    }
+    driver = Driver(load_engine(bundled_model()), monkeypatch)
+    driver.run(joins)
+    assert_all_own(driver, joins, postcard_oracle)
+
+
+def test_nobody_receives_anothers_slice(
+    step_engine: Engine, tiny_oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """32 at once, alike but for the seed: every preview and every picture is one's own and no one else's."""
+    requests = [make_request(f"r{seed}", seed=seed, preview_every=2) for seed in range(32)]
+    driver = Driver(step_engine, monkeypatch, max_rows=64)
+    driver.run({0: requests})
+    assert [step.num_rows for step in driver.steps] == [64] * 4
+    assert_all_own(driver, {0: requests}, tiny_oracle)
+    traces = driver.traces.values()
+    assert distinct([trace.image for trace in traces if trace.image is not None])
+    assert all(distinct([trace.previews[step] for trace in traces]) for step in (1, 3))
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("sampler", "config"), SAMPLERS)
+def test_every_sampler_equals_the_pipelines(
+    sampler: str,
+    config: dict[str, Any],
+    prediction_type: str,
+    load_engine: LoadEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = save_tiny_sdxl(tmp_path, sampler=sampler, prediction_type=prediction_type, **config)
+    joins = {
+        0: [make_request("a", num_steps=7, seed=1), make_request("b", num_steps=4, guidance_scale=0.0, seed=2)],
+        2: [make_request("c", num_steps=5, guidance_scale=2.0, negative_prompt=None, seed=3)],
+    }
+    driver = Driver(load_engine(folder), monkeypatch)
+    driver.run(joins)
+    assert_all_own(driver, joins, Oracle(folder))
+
+
+def test_a_guidance_distilled_model_takes_one_row_a_request(
+    load_engine: LoadEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_tiny_sdxl(tmp_path, time_cond_proj_dim=8)
+    joins = {0: [make_request("a", guidance_scale=8.0), make_request("b", guidance_scale=0.0)]}
+    driver = Driver(load_engine(folder), monkeypatch)
+    driver.run(joins)
+    assert [step.num_rows for step in driver.steps] == [2] * 4
+    assert_all_own(driver, joins, Oracle(folder))
+
+
+def test_a_request_that_leaves_changes_nothing_for_the_others(
+    step_engine: Engine, tiny_oracle: Oracle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [make_request(f"r{seed}", seed=seed, num_steps=6) for seed in range(3)]
+    driver = Driver(step_engine, monkeypatch)
+
+    def abort_after_second_step(steps_done: int) -> None:
+        if steps_done == 2:
+            driver.scheduler.abort("r1")
+
+    driver.run({0: requests}, abort_after_second_step)
+    assert requests[1].status is Status.ABORTED
+    assert [step.num_rows for step in driver.steps] == [6, 6, 4, 4, 4, 4]
+    assert len(driver.traces["r1"].latents) == 2
+    assert_all_own(driver, {0: [requests[0], requests[2]]}, tiny_oracle)
+
+
+def test_a_released_request_starts_anew(step_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, request = Driver(step_engine, monkeypatch), make_request()
+    trace = driver.traces[request.id] = Trace()
+    for _ in range(2):
+        step_engine.run([request], lambda _: None)
+        step_engine.release(request)
+    step_engine.release(request)  # unknown by now, and no matter
+    assert error_of_range(trace.latents[1], trace.latents[0]) == 0.0
