@@ -129,6 +129,7 @@ export class Card {
   async #copySeed() {
     const button = this.#part("seed");
     await copyText(String(this.generation.seed));
+    button.focus();
     button.textContent = "seed copied";
     setTimeout(() => this.#renderMeta(), COPIED_MS);
   }
@@ -147,11 +148,16 @@ function waiting({ queuePosition, etaSeconds }) {
 
 /** @param {string} text */
 async function copyText(text) {
-  if (navigator.clipboard) {
+  try {
     await navigator.clipboard.writeText(text);
-    return;
+  } catch {
+    copyBySelection(text); // plain http from another host has no clipboard, or the reader denied it
   }
-  const field = document.createElement("textarea"); // plain http from another host: no clipboard object there
+}
+
+/** @param {string} text */
+function copyBySelection(text) {
+  const field = document.createElement("textarea");
   field.value = text;
   document.body.append(field);
   field.select();

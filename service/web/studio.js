@@ -123,8 +123,15 @@ export class Studio {
     }
   }
 
-  /** @param {Card} card @param {import("./api.js").GenerationRecord} record */
+  /**
+   * From the stream, or as the answer to a question; whichever tells of the end first, ends it.
+   * @param {Card} card
+   * @param {import("./api.js").GenerationRecord} record
+   */
   #onRecord(card, record) {
+    if (!card.generation.isLive) {
+      return;
+    }
     card.generation.apply(record);
     this.#update(card);
     if (!card.generation.isLive) {

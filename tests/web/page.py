@@ -162,6 +162,11 @@ class Page:
         return card
 
     @property
+    def tallies(self) -> list[str]:
+        """Every count of pictures that was told since the page was loaded."""
+        return list(self.script("return window.recorded.tallies"))
+
+    @property
     def open_streams(self) -> int:
         return int(self.script("return window.recorded.openStreams()"))
 

@@ -16,6 +16,7 @@
     openStreams: () => sources.filter((source) => source.readyState !== RealEventSource.CLOSED).length,
     streamsEver: () => sources.length,
     steps: {},
+    tallies: [],
   };
   const note = (image) => {
     const id = image.closest(".card").dataset.id;
@@ -38,5 +39,6 @@
       }
     }
     noteSteps();
+    window.recorded.tallies.push(document.getElementById("tally")?.textContent ?? "");
   }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["value"] });
 })();

@@ -26,7 +26,7 @@ def test_a_fault_is_told_beside_its_field(page: Page, field: str, value: object,
 
     error = page.find(f"[data-field={field}] .error")
     page.wait(error.is_displayed)
-    assert error.text == message
+    assert error.text.startswith(message)
     assert page.find(f"[name={field}]") == page.driver.switch_to.active_element
     assert page.cards() == []
 
@@ -87,7 +87,6 @@ def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
         card.wait_until_painted()
         assert not page.find("#connection").is_displayed()
         assert page.most_streams == 1
-        page.leave()
 
 
 def test_a_restarted_server_has_lost_the_picture_and_the_card_says_so(any_page: Page) -> None:
