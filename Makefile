@@ -40,8 +40,8 @@ format: $(DEV)  ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(DEV)  ## compare the ways to serve, on this machine (some minutes)
-	@$(BIN)/python -m benchmarks.compare $(ARGS)
+bench: $(DEV)  ## compare the ways to serve on this machine, in short (some minutes)
+	@$(BIN)/python -m benchmarks.compare --short --output out $(ARGS)
 
 clean:  ## remove the virtual environment, caches and outputs
 	@echo "Removing $(VENV), caches and outputs"

@@ -4,6 +4,7 @@
     call    --batching call: up to 8 requests that agree in every option share a pipeline call
     one     --batching call --call-batch 1: one request at a time, the plain loop
     naive   a thread and a pipeline call per request, on shared weights (benchmarks.naive)
+    naive-1 on request: the same, each call on one core, which suits some dtypes and machines better
 
 Modes take turns, so that whatever else the machine does hits all alike. Each mode is started afresh in each round,
 warmed up, asked for single pictures, then loaded by clients in a process of their own.
@@ -34,7 +35,9 @@ MODES: dict[str, tuple[str, ...]] = {
     "call": (*SERVICE, "--batching", "call"),
     "one": (*SERVICE, "--batching", "call", "--call-batch", "1"),
     "naive": ("benchmarks.naive",),
+    "naive-1": ("benchmarks.naive", "--threads", "1"),
 }
+FOUR_WAYS = ("step", "call", "one", "naive")
 LONE_REQUESTS = 3
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -106,7 +109,7 @@ def run_rounds(modes: Sequence[str], rounds: int, setup: Setup, progress: Progre
 def make_parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m benchmarks.compare", description=__doc__, formatter_class=formatter)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="which ones (all four)")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=FOUR_WAYS, help="which ones (the first four)")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="times that each mode runs (3)")
     parser.add_argument("--clients", type=int, default=16, metavar="N", help="concurrent clients (16)")
     parser.add_argument("--count", type=int, default=48, metavar="N", help="images for each mode in a round (48)")

@@ -1,7 +1,7 @@
 """Load over real HTTP: streams pictures from `POST /stream` and times what every client sees.
 
     python -m benchmarks.load --clients 16 --count 64             # closed loop: 16 clients, each waits for its picture
-    python -m benchmarks.load --rate 2.5 --seconds 60             # open loop: Poisson arrivals, whether served or not
+    python -m benchmarks.load --rate 2.5 --count 150              # open loop: Poisson arrivals, whether served or not
 
 A latency counts from the moment its request was meant to leave, so a late client cannot flatter the service.
 """

@@ -9,11 +9,14 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: as in the service's worker, threads do not spin
 
 import diffusers
 import torch
@@ -158,11 +161,13 @@ def main() -> None:
     parser.add_argument("--model", default=str(bundled_model()), help="diffusers folder or hub id (the bundled one)")
     parser.add_argument("--preview-model", help="its tiny VAE (found beside the model)")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto", help="(auto)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads of a call (all cores)")
     options = parser.parse_args()
+    config = WorkerConfig(
+        model=options.model, preview_model=options.preview_model, dtype=options.dtype, threads=options.threads
+    )
     try:
-        painter = load_painter(
-            WorkerConfig(model=options.model, preview_model=options.preview_model, dtype=options.dtype)
-        )
+        painter = load_painter(config)
     except LoadError as error:
         sys.exit(str(error))
     web.run_app(make_app(painter), host="127.0.0.1", port=options.port, print=None)

@@ -11,6 +11,7 @@ MODE_LABELS = {
     "call": "`--batching call`",
     "one": "one request at a time",
     "naive": "a thread and a pipeline call per request",
+    "naive-1": "a thread and a pipeline call per request, one core each",
 }
 
 

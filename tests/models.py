@@ -21,6 +21,18 @@ NOISE_SCHEDULE = {
 }
 
 
+# The noise samplers a model may come with, and what their configuration needs beside.
+SAMPLERS: list[tuple[str, dict[str, Any]]] = [
+    ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
+    ("EulerAncestralDiscreteScheduler", {}),
+    ("DPMSolverMultistepScheduler", {}),
+    ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+    ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
+    ("UniPCMultistepScheduler", {}),
+    ("LCMScheduler", {"clip_sample": False}),
+]
+
+
 def save_tiny_sdxl(
     folder: Path,
     sampler: str = "EulerDiscreteScheduler",
@@ -51,13 +63,16 @@ def save_tiny_sdxl(
 def save_tiny_vae(folder: Path, latent_channels: int = 4, num_blocks: int = 4) -> Path:
     """A random preview decoder that enlarges latents by 2 ** (num_blocks - 1)."""
     torch.manual_seed(1)
-    diffusers.AutoencoderTiny(
+    tiny_vae = diffusers.AutoencoderTiny(
         latent_channels=latent_channels,
         encoder_block_out_channels=(8,) * num_blocks,
         decoder_block_out_channels=(8,) * num_blocks,
         num_encoder_blocks=(1,) * num_blocks,
         num_decoder_blocks=(1,) * num_blocks,
-    ).save_pretrained(folder)
+    )
+    with torch.no_grad():
+        tiny_vae.decoder.layers[-1].weight.mul_(5)  # or all pictures are grey
+    tiny_vae.save_pretrained(folder)
     return folder
 
 
@@ -82,7 +97,7 @@ def _text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
         # Where the pooled embedding is read from; with the default of CLIP it would be the same for every prompt.
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        initializer_factor=20.0,  # at 1 all prompts are alike to a random model
+        initializer_factor=5.0,  # at 1 all prompts are alike to a random model, at 20 rounding errors explode
     )
 
 

