@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
-
 from scheduler.engine import Engine, LoadError, StepOutput, describe
 from scheduler.messages import WorkerConfig
 from scheduler.request import GenerateParams, Request, Status
@@ -11,17 +9,19 @@ from scheduler.sdxl.call_engine import CallEngine
 from scheduler.sdxl.step_engine import StepEngine
 from scheduler.sdxl.weights import load_model
 
-WARM_UP_STEPS = 2  # the second has the preview of the first behind it
+WARM_UP_STEPS = 2  # the first ends in a preview, the second in the picture
 
 
 def load_engine(config: WorkerConfig, progress: Callable[[str], None]) -> Engine:
-    model = load_model(config, progress)
-    engine = StepEngine(model, config) if config.batching == "step" else CallEngine(model, config)
-    progress("warming up")
     try:
+        model = load_model(config, progress)
+        engine = StepEngine(model, config) if config.batching == "step" else CallEngine(model, config)
+        progress("warming up")
         _warm_up(engine)
-    except (RuntimeError, ValueError, TypeError, torch.OutOfMemoryError) as error:
-        raise LoadError(f"{config.model} was loaded but cannot paint: {describe(error)}") from error
+    except (RuntimeError, ValueError, TypeError) as error:  # out of memory is a RuntimeError
+        raise LoadError(
+            f"{config.model} cannot run here, try another --device or --dtype: {describe(error)}"
+        ) from error
     return engine
 
 

@@ -74,7 +74,8 @@ def load_model(config: WorkerConfig, progress: Callable[[str], None]) -> Model:
     dtype = choose_dtype(config.dtype, device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    progress(f"loading the model {config.model}")
+    is_here = Path(config.model).exists()
+    progress(f"loading the model {config.model}{'' if is_here else ' from the Hugging Face hub, it is no folder here'}")
     pipe = _load_pipeline(config.model, dtype)
     tiny_vae = _load_preview_vae(config, pipe, dtype)
     return Model(

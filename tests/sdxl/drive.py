@@ -68,8 +68,9 @@ class Driver:
 
         def report(model: Any, slices: Any, *args: Any, **kwargs: Any) -> StepOutput:
             for each in slices:
-                self.traces[each.request.id].latents.append(each.latents.clone())
-                self.traces[each.request.id].x0.append(each.x0.clone())
+                trace = self.traces.setdefault(each.request.id, Trace())
+                trace.latents.append(each.latents.clone())
+                trace.x0.append(each.x0.clone())
             return results.report(model, slices, *args, **kwargs)
 
         for module in (step_engine, call_engine):

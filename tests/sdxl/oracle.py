@@ -1,7 +1,8 @@
 """The judge of the engines: diffusers' own pipeline, called for one request alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from diffusers import AutoencoderTiny, StableDiffusionXLPipeline
 from torch import Tensor
 
 from scheduler.engine import Pixels
-from scheduler.request import GenerateParams
-from tests.sdxl.drive import Trace
+from scheduler.request import GenerateParams, Request
+from tests.sdxl.drive import Driver, Trace
 
-TOLERANCE = 1e-3  # of the range of the latents
+TOLERANCE = 1e-4  # of the range of the latents
 LEVELS = 2  # of 255, between pictures that should be the same
 
 
@@ -129,8 +130,13 @@ def distinct(images: Sequence[Pixels]) -> bool:
     )
 
 
-def assert_is_own(trace: Trace, params: GenerateParams, oracle: Oracle) -> None:
-    """Everything a request was given is what it would have been given alone."""
+def assert_all_own(driver: Driver, groups: Iterable[Iterable[Request]], oracle: Oracle) -> None:
+    """Everything each request was given is what it would have been given alone."""
+    for request in chain.from_iterable(groups):
+        _assert_own(driver.traces[request.id], request.params, oracle)
+
+
+def _assert_own(trace: Trace, params: GenerateParams, oracle: Oracle) -> None:
     lone = oracle.run(params)
     assert len(trace.latents) == params.num_steps
     for step_index in range(params.num_steps):

@@ -8,10 +8,10 @@ import pytest
 from scheduler.engine import Engine
 from scheduler.postcard import bundled_model
 from scheduler.request import Request, Status
-from tests.models import save_tiny_sdxl
+from tests.models import SAMPLERS, save_tiny_sdxl
 from tests.sdxl.conftest import LoadEngine
 from tests.sdxl.drive import Driver, Trace, make_request
-from tests.sdxl.oracle import Oracle, assert_is_own, distinct, error_of_range
+from tests.sdxl.oracle import Oracle, assert_all_own, distinct, error_of_range
 
 # (before which turn, parameters): joining late, 4 to 30 steps, guidance 0 to 10, three sizes of which one has latents
 # that the UNet cannot halve evenly, negative prompts given, empty and none.
@@ -28,16 +28,6 @@ MIXED = [
     (20, {"prompt": "far too long " * 9, "num_steps": 5, "guidance_scale": 3.0}),
 ]
 
-SAMPLERS = [
-    ("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
-    ("EulerAncestralDiscreteScheduler", {}),
-    ("DPMSolverMultistepScheduler", {}),
-    ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
-    ("UniPCMultistepScheduler", {}),
-    ("LCMScheduler", {"clip_sample": False}),
-]
-
 
 def mixed_requests() -> dict[int, list[Request]]:
     joins: dict[int, list[Request]] = {}
@@ -46,17 +36,12 @@ def mixed_requests() -> dict[int, list[Request]]:
     return joins
 
 
-def assert_all_own(driver: Driver, joins: dict[int, list[Request]], oracle: Oracle) -> None:
-    for request in (request for arrivals in joins.values() for request in arrivals):
-        assert_is_own(driver.traces[request.id], request.params, oracle)
-
-
 def test_a_mixed_batch_equals_lone_calls(
     step_engine: Engine, tiny_oracle: Oracle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     driver, joins = Driver(step_engine, monkeypatch), mixed_requests()
     driver.run(joins)
-    assert_all_own(driver, joins, tiny_oracle)
+    assert_all_own(driver, joins.values(), tiny_oracle)
     assert max(step.num_rows for step in driver.steps) >= 5  # they did share calls
     assert [id_ for id_, trace in driver.traces.items() if trace.prompt_truncated] == ["r9"]
 
@@ -70,11 +55,13 @@ def test_a_mixed_batch_of_postcard_equals_lone_calls(
             make_request("b", prompt="a boat", width=128, height=128, guidance_scale=0.0, seed=2),
         ],
         1: [make_request("c", prompt="a tree", width=192, height=120, negative_prompt=None, seed=3)],
-        2: [make_request("d", prompt="a cactus", width=128, height=128, guidance_scale=8.0, negative_prompt="", seed=4)],
+        2: [
+            make_request("d", prompt="a cactus", width=128, height=128, guidance_scale=8.0, negative_prompt="", seed=4)
+        ],
     }
     driver = Driver(load_engine(bundled_model()), monkeypatch)
     driver.run(joins)
-    assert_all_own(driver, joins, postcard_oracle)
+    assert_all_own(driver, joins.values(), postcard_oracle)
 
 
 def test_nobody_receives_anothers_slice(
@@ -85,7 +72,7 @@ def test_nobody_receives_anothers_slice(
     driver = Driver(step_engine, monkeypatch, max_rows=64)
     driver.run({0: requests})
     assert [step.num_rows for step in driver.steps] == [64] * 4
-    assert_all_own(driver, {0: requests}, tiny_oracle)
+    assert_all_own(driver, [requests], tiny_oracle)
     traces = driver.traces.values()
     assert distinct([trace.image for trace in traces if trace.image is not None])
     assert all(distinct([trace.previews[step] for trace in traces]) for step in (1, 3))
@@ -108,7 +95,7 @@ def test_every_sampler_equals_the_pipelines(
     }
     driver = Driver(load_engine(folder), monkeypatch)
     driver.run(joins)
-    assert_all_own(driver, joins, Oracle(folder))
+    assert_all_own(driver, joins.values(), Oracle(folder))
 
 
 def test_a_guidance_distilled_model_takes_one_row_a_request(
@@ -119,7 +106,7 @@ def test_a_guidance_distilled_model_takes_one_row_a_request(
     driver = Driver(load_engine(folder), monkeypatch)
     driver.run(joins)
     assert [step.num_rows for step in driver.steps] == [2] * 4
-    assert_all_own(driver, joins, Oracle(folder))
+    assert_all_own(driver, joins.values(), Oracle(folder))
 
 
 def test_a_request_that_leaves_changes_nothing_for_the_others(
@@ -136,7 +123,7 @@ def test_a_request_that_leaves_changes_nothing_for_the_others(
     assert requests[1].status is Status.ABORTED
     assert [step.num_rows for step in driver.steps] == [6, 6, 4, 4, 4, 4]
     assert len(driver.traces["r1"].latents) == 2
-    assert_all_own(driver, {0: [requests[0], requests[2]]}, tiny_oracle)
+    assert_all_own(driver, [[requests[0], requests[2]]], tiny_oracle)
 
 
 def test_a_released_request_starts_anew(step_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

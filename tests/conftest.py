@@ -1,0 +1,5 @@
+"""For all tests."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its threads must not spin beside other programs

@@ -1,0 +1,143 @@
+"""What is told of a loaded model, and one clear line for each way a start can fail."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from scheduler.engine import LoadError
+from scheduler.messages import WorkerConfig
+from scheduler.sdxl import load
+from scheduler.sdxl.weights import load_model
+from tests.models import save_tiny_sdxl, save_tiny_vae
+
+
+def refusal(model: Path | str, **config: object) -> str:
+    """The line with which a start is refused."""
+    fields = {"model": str(model), "device": "cpu", "dtype": "float32"} | config
+    with pytest.raises(LoadError) as caught:
+        load(WorkerConfig(**fields), progress=lambda _: None)  # type: ignore[arg-type]
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.fixture
+def folder(tiny_sdxl: Path, tmp_path: Path) -> Path:
+    """A model to break."""
+    return Path(shutil.copytree(tiny_sdxl, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("batching", ["step", "call"])
+def test_a_loaded_engine_tells_what_requests_it_takes(tiny_sdxl: Path, batching: str) -> None:
+    told: list[str] = []
+    config = WorkerConfig(model=str(tiny_sdxl), device="cpu", dtype="float32", batching=batching, max_rows=12)  # type: ignore[arg-type]
+    info = load(config, told.append).info
+    assert (info.name, info.device, info.dtype, info.batching) == ("tiny-sdxl", "cpu", "float32", batching)
+    assert (info.default_width, info.default_height, info.min_size, info.max_size) == (64, 64, 64, 128)
+    assert (info.size_multiple, info.max_rows) == (8, 12)
+    assert told == [f"loading the model {tiny_sdxl}", "warming up"]
+
+
+def test_threads_are_set(tiny_sdxl: Path) -> None:
+    before = torch.get_num_threads()
+    load_model(WorkerConfig(model=str(tiny_sdxl), device="cpu", dtype="float32", threads=1), lambda _: None)
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
+
+
+def test_a_vae_that_overflows_stays_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.sdxl.weights.choose_dtype", lambda _wanted, _device: torch.float16)
+    config = WorkerConfig(model=str(save_tiny_sdxl(tmp_path, force_upcast=True)), device="cpu")
+    pipe = load_model(config, progress=lambda _: None).pipe
+    assert (pipe.vae.dtype, pipe.unet.dtype) == (torch.float32, torch.float16)
+
+
+def test_a_model_that_cannot_run(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out_of_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB")
+
+    monkeypatch.setattr("scheduler.sdxl.results.decode_chunked", run_out_of_memory)
+    assert refusal(tiny_sdxl).endswith(
+        "cannot run here, try another --device or --dtype: OutOfMemoryError: tried to allocate 20 GiB"
+    )
+
+
+def test_no_folder() -> None:
+    assert refusal("/no/such/folder").startswith("there is no folder /no/such/folder: --model takes")
+
+
+def test_no_such_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert refusal("nobody/nothing").startswith("nobody/nothing is no folder here, and the Hugging Face hub does not")
+
+
+def test_a_file(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert "is a file: --model takes a diffusers folder" in refusal(tmp_path / "model.safetensors")
+
+
+def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
+    assert "has no readable model_index.json: --model takes" in refusal(tmp_path)
+
+
+def test_an_unreadable_index(folder: Path) -> None:
+    (folder / "model_index.json").write_text("{")
+    assert "has no readable model_index.json" in refusal(folder)
+
+
+def test_another_kind_of_model(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
+    assert "holds a FluxPipeline: --model takes a diffusers StableDiffusionXLPipeline" in refusal(folder)
+
+
+@pytest.mark.parametrize("part", ["unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing", "nonsense"])
+def test_broken_weights(folder: Path, part: str, damage: str) -> None:
+    weights = folder / f"{part}.safetensors"
+    contents = weights.read_bytes()
+    weights.unlink()
+    if damage != "missing":
+        weights.write_bytes({"cut": contents[: len(contents) // 2], "empty": b"", "nonsense": b"x" * 1000}[damage])
+    assert f"{folder} cannot be loaded; is it complete, and in safetensors?" in refusal(folder)
+
+
+def test_weights_that_could_run_code_are_not_read(folder: Path) -> None:
+    torch.save({}, folder / "unet" / "diffusion_pytorch_model.bin")
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "in safetensors?" in refusal(folder)
+
+
+def test_a_noise_sampler_that_gives_no_x0(tmp_path: Path) -> None:
+    folder = save_tiny_sdxl(tmp_path / "heun", sampler="HeunDiscreteScheduler")
+    assert "its noise sampler HeunDiscreteScheduler is not one of EulerDiscreteScheduler, " in refusal(folder)
+    folder = save_tiny_sdxl(tmp_path / "unipc", sampler="UniPCMultistepScheduler", predict_x0=False)
+    assert "its noise sampler UniPCMultistepScheduler is set to predict noise" in refusal(folder)
+
+
+def test_no_preview_model(tmp_path: Path) -> None:
+    folder = save_tiny_sdxl(tmp_path, with_preview_vae=False)
+    assert "has no preview decoder: give one with --preview-model" in refusal(folder)
+
+
+def test_the_preview_model_asked_for_is_taken(tiny_sdxl: Path, tmp_path: Path) -> None:
+    assert "there is no folder /no/vae: --preview-model takes" in refusal(tiny_sdxl, preview_model="/no/vae")
+    assert "has no readable config.json: --preview-model takes" in refusal(tiny_sdxl, preview_model=str(tmp_path))
+    assert "holds a AutoencoderKL" in refusal(tiny_sdxl, preview_model=str(tiny_sdxl / "vae"))
+
+
+def test_a_broken_preview_model(folder: Path) -> None:
+    (folder / "preview_vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"x" * 1000)
+    assert f"{folder}/preview_vae cannot be loaded" in refusal(folder)
+
+
+def test_a_preview_model_for_other_latents(tiny_sdxl: Path, tmp_path: Path) -> None:
+    of_16_channels = save_tiny_vae(tmp_path / "channels", latent_channels=16)
+    assert "it reads latents of 16 channels, the model's have 4" in refusal(
+        tiny_sdxl, preview_model=str(of_16_channels)
+    )
+    of_half_size = save_tiny_vae(tmp_path / "size", num_blocks=3)
+    assert "it enlarges latents 4 times, the model's VAE 8 times" in refusal(tiny_sdxl, preview_model=str(of_half_size))

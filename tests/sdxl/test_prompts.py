@@ -1,0 +1,72 @@
+"""Embeddings: those of the pipeline, each computed once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionXLPipeline
+
+from scheduler.sdxl.prompts import PromptEncoder
+from tests.models import NUM_TOKENS
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_sdxl: Path) -> Any:
+    load: Any = StableDiffusionXLPipeline.from_pretrained
+    return load(tiny_sdxl)
+
+
+@pytest.fixture
+def calls(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The batches of texts that were really encoded."""
+    batches: list[list[str]] = []
+    encode_prompt = pipe.encode_prompt
+
+    def counted(texts: list[str], **options: Any) -> Any:
+        batches.append(texts)
+        return encode_prompt(texts, **options)
+
+    monkeypatch.setattr(pipe, "encode_prompt", counted)
+    return batches
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("negative", ["blurry", "", None])
+@pytest.mark.parametrize("force_zeros", [True, False])
+def test_embeddings_equal_the_pipelines(pipe: Any, negative: str | None, force_zeros: bool) -> None:
+    pipe.register_to_config(force_zeros_for_empty_prompt=force_zeros)
+    encoder = PromptEncoder(pipe)
+    prompt = encoder.encode(["a red house", "another in the same batch"])["a red house"]
+    negative_prompt = encoder.encode_negative(negative, like=prompt)
+    expected = pipe.encode_prompt("a red house", negative_prompt=negative)
+    actual = (prompt.tokens, negative_prompt.tokens, prompt.pooled, negative_prompt.pooled)
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, theirs[0])
+
+
+def test_a_text_is_encoded_once(pipe: Any, calls: list[list[str]]) -> None:
+    encoder = PromptEncoder(pipe)
+    encoder.encode(["red", "blue", "red"])
+    encoder.encode(["blue", "green"])
+    encoder.encode(["red"])
+    assert calls == [["red", "blue"], ["green"]]
+
+
+def test_the_cache_forgets_what_was_used_longest_ago(pipe: Any, calls: list[list[str]]) -> None:
+    one = PromptEncoder(pipe).encode(["red"])["red"].num_bytes
+    encoder = PromptEncoder(pipe, cache_bytes=2 * one)
+    for text in ("red", "blue", "red", "green", "red", "blue"):
+        assert list(encoder.encode([text])) == [text]
+    assert calls[1:] == [["red"], ["blue"], ["green"], ["blue"]]
+
+
+def test_a_batch_larger_than_the_cache_is_whole(pipe: Any) -> None:
+    texts = ["red", "blue", "green"]
+    assert list(PromptEncoder(pipe, cache_bytes=1).encode(texts)) == texts
+
+
+def test_a_prompt_that_is_cut_off_is_told(pipe: Any) -> None:
+    fits = "x" * (NUM_TOKENS - 2)  # a token a letter, and two around them
+    embeddings = PromptEncoder(pipe).encode([fits, fits + "x"])
+    assert [each.truncated for each in embeddings.values()] == [False, True]
