@@ -92,10 +92,21 @@ def _load_pipeline(source: str, dtype: torch.dtype) -> Pipeline:
     pipe = from_pretrained(StableDiffusionXLPipeline, source, dtype, flag="--model")
     if reason := unsupported_reason(pipe.scheduler):
         raise LoadError(f"{source} cannot be used: {reason}")
+    if missing := _missing_weight(pipe):
+        raise LoadError(f"{source} is incomplete: its weights have no {missing}; get the model again")
     if dtype == torch.float16 and pipe.vae.config.force_upcast:
         pipe.vae.to(torch.float32)  # for good: it overflows in half precision, and is never cast to and fro
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _missing_weight(pipe: Pipeline) -> str | None:
+    """The first parameter that the files did not hold: diffusers leaves it without data."""
+    for part in ("unet", "vae"):
+        for name, parameter in getattr(pipe, part).named_parameters():
+            if parameter.is_meta:
+                return f"{part}.{name}"
+    return None
 
 
 def _load_preview_vae(config: WorkerConfig, pipe: Pipeline, dtype: torch.dtype) -> TinyVae:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from scheduler.engine import LoadError
 from scheduler.messages import WorkerConfig
@@ -103,6 +104,14 @@ def test_broken_weights(folder: Path, part: str, damage: str) -> None:
     if damage != "missing":
         weights.write_bytes({"cut": contents[: len(contents) // 2], "empty": b"", "nonsense": b"x" * 1000}[damage])
     assert f"{folder} cannot be loaded; is it complete, and in safetensors?" in refusal(folder)
+
+
+def test_missing_weights(folder: Path) -> None:
+    file = next((folder / "unet").glob("*.safetensors"))
+    weights = load_file(file)
+    del weights["conv_in.bias"]
+    save_file(weights, file)
+    assert refusal(folder) == f"{folder} is incomplete: its weights have no unet.conv_in.bias; get the model again"
 
 
 def test_weights_that_could_run_code_are_not_read(folder: Path) -> None:
