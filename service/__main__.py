@@ -24,6 +24,8 @@ from service.settings import ModelSettings, ServeSettings, SettingsError, load_s
 def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser(package_version()).parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # It would log what it cannot parse, which may hold a prompt; errors of handlers are logged by the service itself.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     command = serve if options.command == "serve" else generate
     try:
         uvloop.run(command(options))

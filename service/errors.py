@@ -116,5 +116,5 @@ async def answer_errors(
         raise  # the client is gone
     except Exception:
         # The path and not the URL: a query may hold a prompt.
-        logger.exception("%s %s failed", request.method, request.path)
+        logger.exception("%s %s failed", request.method, request.rel_url.raw_path)
         return ApiError.plain(500, "internal_error", "something went wrong here; it was logged").response()

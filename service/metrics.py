@@ -60,8 +60,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._clock = clock
         self._heard_at: dict[str, float] = {}
-        counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        self._define_requests()
+        self._define_batches()
+        self._define_streams()
+        self._define_processes()
 
+    def _define_requests(self) -> None:
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests_received = counter("requests_received", "Requests for pictures that arrived", route=ROUTES)
         self.requests = counter("requests", "Requests that ended", outcome=("ok", "error", "cancelled", "rejected"))
         self.requests_rejected = counter("requests_rejected", "Requests turned away", reason=REJECT_REASONS)
@@ -84,6 +89,8 @@ class Metrics:
         )
         self.preview_interval = histogram("preview_interval_seconds", "Between two previews of a generation", INTERVAL)
 
+    def _define_batches(self) -> None:
+        counter, histogram = self._counter, self._histogram
         self.batch_size = histogram("batch_size", "Requests in a step", BATCH)
         self.batch_rows = histogram("batch_rows", "UNet rows in a step, padding not included", BATCH)
         self.batch_occupancy = histogram(
@@ -98,6 +105,8 @@ class Metrics:
         self.useful_pixels = counter("useful_pixels", "UNet rows x pixels, padding not included")
         self.padded_pixels = counter("padded_pixels", "UNet rows x pixels that were padding")
 
+    def _define_streams(self) -> None:
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.previews_generated = counter("previews_generated", "Previews decoded")
         self.previews_sent = counter("previews_sent", "Previews written to a stream")
         self.previews_dropped = counter(
@@ -111,6 +120,8 @@ class Metrics:
         self.stream_resumes = counter("stream_resumes", "Streams that came back with an id", result=("hit", "miss"))
         self.slow_client_closes = counter("slow_client_closes", "Streams closed because nobody read them")
 
+    def _define_processes(self) -> None:
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.worker_up = gauge("worker_up", "1 while the worker's process reports", ["worker"])
         self.worker_ready = gauge("worker_ready", "1 while the worker takes requests", ["worker"])
         self.worker_last_step = gauge(
@@ -184,5 +195,8 @@ class Metrics:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """All of it as text, and its content type. Slow enough to be kept off the event loop."""
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # a version that is no number
+            encode, content_type = choose_encoder("")
         return encode(self.registry), content_type

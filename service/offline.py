@@ -1,5 +1,6 @@
 """`latentcast generate`: one picture without a server, through the same client and worker."""
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,9 @@ class Task:
 
     def _explain(self, problem: Problem) -> str:
         field = str(problem.loc[-1])
-        return f"{self.flags.get(field, field)} {self.fields.get(field, '')}: {problem.msg}"
+        if field not in self.flags:
+            return f"{field}: {problem.msg}"
+        return f"{self.flags[field]} {textwrap.shorten(self.fields[field], 40)}: {problem.msg}"
 
 
 async def paint(task: Task, client: Client, workers: LocalWorkers, progress: "PaintProgress") -> None:
@@ -104,7 +107,7 @@ class PaintProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=console, transient=True)
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._bar = self._progress.add_task("starting a worker", total=None)
 
     def __enter__(self) -> None:
@@ -126,6 +129,6 @@ class PaintProgress:
     def report(self, output: Path, finished: Finished, params: GenerateParams) -> None:
         size = f"{finished.width}x{finished.height}"
         seconds = finished.timings.get("total", 0.0)
-        self._console.print(f"{output}: {size}, seed {params.seed}, {seconds:.1f} s", highlight=False)
+        self._console.print(f"{output}: {size}, seed {params.seed}, {seconds:.1f} s", highlight=False, soft_wrap=True)
         if finished.prompt_truncated:
             self._console.print("The prompt is longer than the model reads; its end was left out.", highlight=False)

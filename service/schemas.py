@@ -224,5 +224,11 @@ def _problem_of(details: ErrorDetails, source: str) -> Problem:
     if loc[:1] == ("image_size",):
         loc = (loc[0], *loc[2:])  # without the tag of the union's member
     template = MESSAGES.get(details["type"])
-    message = template.format(**details.get("ctx", {})) if template else details["msg"]
+    context = {name: _plain(value) for name, value in details.get("ctx", {}).items()}
+    message = template.format(**context) if template else details["msg"]
     return Problem(loc=[source, *loc], msg=message, type=details["type"])
+
+
+def _plain(value: object) -> object:
+    """20.0 -> 20, as people write it."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

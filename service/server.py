@@ -14,6 +14,10 @@ from scheduler.placement.local import LocalWorkers, StartError
 from service.keys import CLIENT, GENERATIONS, SETTINGS
 
 BACKLOG = 1024  # connections that the kernel holds for us
+HTTP_OPTIONS: dict[str, Any] = {
+    "max_line_size": 64 * 1024,  # the longest prompts of `GET /generate`, percent-encoded
+    "auto_decompress": False,  # compressed bodies are refused, so nobody should unpack them
+}
 STREAM_END_SECONDS = 5.0  # for readers to take in the last bytes, when all generations are over
 WORKER_EXIT_SECONDS = 5.0
 
@@ -49,6 +53,7 @@ class Server:
             self._app,
             handler_cancellation=True,
             shutdown_timeout=STREAM_END_SECONDS,
+            **HTTP_OPTIONS,
             access_log=logging.getLogger("latentcast.access") if self._settings.access_log else None,
             access_log_class=PathLogger,
         )
@@ -57,7 +62,7 @@ class Server:
             url = await self._bind(runner)
             await self._start_workers(url)
             await self._stop.wait()
-            if not await self._unless(self._abort, self._drain(runner)):
+            if not await self._unless(self._abort, self._drain()):
                 raise ServeError("aborted by a second signal")
         finally:
             await self._workers.stop(0)
@@ -92,10 +97,9 @@ class Server:
             self._say(f"{info.name} on {info.device} in {info.dtype}, batching by {info.batching}")
             self._say(f"ready: {url}")
 
-    async def _drain(self, runner: web.AppRunner) -> None:
+    async def _drain(self) -> None:
         self._say("stopping: running generations may finish; stop again to abort")
         await self._app[GENERATIONS].drain(self._settings.drain_timeout)
-        await runner.cleanup()
         await self._workers.stop(WORKER_EXIT_SECONDS)
 
     async def _unless(self, event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

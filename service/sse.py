@@ -51,7 +51,9 @@ class EventStream(EventSourceResponse):
         del self.headers["Connection"]  # HTTP/1.1 keeps alive without being told
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        if request.transport is not None and (sock := request.transport.get_extra_info("socket")) is not None:
+        if request.transport is None:
+            raise ConnectionResetError("the client is gone")
+        if (sock := request.transport.get_extra_info("socket")) is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         return await super().prepare(request)
 
@@ -70,7 +72,7 @@ class EventStream(EventSourceResponse):
         """Breaks the connection off when all that was written has left."""
         assert self._req is not None
         transport, writer = self._req.transport, self._payload_writer
-        if transport is not None and writer is not None:
+        if transport is not None and not transport.is_closing() and writer is not None:
             transport.set_write_buffer_limits(0)  # now `drain` waits for an empty buffer
             with contextlib.suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(self._send_timeout):

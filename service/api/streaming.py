@@ -43,8 +43,8 @@ async def stream_events(
     metrics = request.app[METRICS]
     stream = EventStream(headers)
     with _counted(metrics), request.app[TICKER].keeping_alive(mailbox):
+        await stream.prepare(request)
         try:
-            await stream.prepare(request)
             async for item in mailbox:
                 await _send(stream, item, encode, metrics)
         except TimeoutError:

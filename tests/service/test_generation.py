@@ -1,0 +1,106 @@
+from scheduler.messages import Preview
+from service.generation import Event, Generation
+from service.records import GenerationRecord
+from tests.service.harness import params
+
+
+def make_generation() -> Generation:
+    return Generation("one", params(), cost=8.0, grace=None)
+
+
+def make_preview(step: int) -> Preview:
+    return Preview("one", step, 4, 64, 64, "image/jpeg", b"")
+
+
+def make_record() -> GenerationRecord:
+    return GenerationRecord(
+        id="one",
+        status="running",
+        step=1,
+        total_steps=4,
+        queue_position=None,
+        eta_seconds=None,
+        created_at=0.0,
+        started_at=1.0,
+        finished_at=None,
+        seed=1,
+        width=64,
+        height=64,
+        prompt_truncated=False,
+        images=[],
+        error=None,
+        timings={},
+    )
+
+
+def test_of_the_previews_only_the_newest_is_kept() -> None:
+    generation = make_generation()
+    generation.publish("queued")
+    generation.publish("started")
+    generation.publish("preview", preview=make_preview(1))
+    generation.publish("preview", preview=make_preview(3))
+    assert [(event.number, event.name) for event in generation.events_after(0)] == [
+        (1, "queued"),
+        (2, "started"),
+        (4, "preview"),
+    ]
+    assert [event.number for event in generation.events_after(2)] == [4]
+    assert generation.events_after(4) == []
+
+
+def test_the_end_replaces_the_preview_and_takes_two_numbers() -> None:
+    generation = make_generation()
+    generation.publish("preview", preview=make_preview(1))
+    assert generation.final_number is None
+    generation.status = "succeeded"
+    generation.publish("succeeded")
+    assert [(event.id, event.name) for event in generation.events_after(0)] == [("one.3", "succeeded")]
+    assert generation.final_number == 3
+
+
+def test_the_newest_state_is_told_as_it_is_now() -> None:
+    generation, record = make_generation(), make_record()
+    generation.publish("queued")
+    generation.publish("started")
+    generation.publish("preview", preview=make_preview(1))
+    state, preview = generation.newest_events(record)
+    assert (state.number, state.name, state.record) == (2, "started", record)
+    assert preview.name == "preview"
+
+
+def test_watchers_get_every_event() -> None:
+    class Notes:
+        def __init__(self) -> None:
+            self.events: list[Event] = []
+
+        def put(self, event: Event) -> None:
+            self.events.append(event)
+
+    generation, notes = make_generation(), Notes()
+    generation.watchers.add(notes)
+    generation.publish("queued")
+    generation.publish("started")
+    assert [event.name for event in notes.events] == ["queued", "started"]
+
+
+def test_an_event_is_encoded_once_for_each_format() -> None:
+    calls = []
+
+    def encode(event: Event) -> bytes:
+        calls.append(event)
+        return event.id.encode()
+
+    event = Event(make_generation(), 1, "queued")
+    assert [event.frame(encode) for _ in range(3)] == [b"one.1"] * 3
+    assert event.frame(lambda event: event.name.encode()) == b"queued"
+    assert len(calls) == 1
+    event.drop_frames()
+    event.frame(encode)
+    assert len(calls) == 2
+
+
+def test_the_cost_that_is_left() -> None:
+    generation = make_generation()
+    assert generation.cost_left == 8.0
+    generation.step = 3
+    assert generation.cost_left == 2.0

@@ -1,0 +1,297 @@
+"""The native interface: records, events with ids, pictures, cancelling."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from scheduler.fake_engine import FAILING_PROMPT
+from tests.service.harness import (
+    SentEvent,
+    Service,
+    body,
+    eventually,
+    image_bytes,
+    next_event,
+    params,
+    parse_events,
+    preview_bytes,
+    running_service,
+)
+
+
+async def events_of(service: Service, generation_id: str, seen: str | None = None) -> list[SentEvent]:
+    """All events until the end of the stream."""
+    headers = {"Last-Event-ID": seen} if seen else {}
+    answer = await service.http.get(f"/v1/generations/{generation_id}/events", headers=headers)
+    assert answer.status == 200
+    return parse_events(await answer.read())
+
+
+async def create_running(service: Service) -> None:
+    """Starts a generation whose step is held at the gate, so that all that come after it wait."""
+    generation = service.generation((await service.create())["id"])
+    await eventually(lambda: generation.started_at)
+
+
+async def test_a_new_generation_is_answered_at_once(gated: Service) -> None:
+    answer = await gated.http.post("/v1/generations", json=body())
+    assert answer.status == 202
+    record = await answer.json()
+    url = f"/v1/generations/{record['id']}"
+    assert answer.headers["Location"] == url
+    assert len(record["id"]) >= 22  # 128 random bits
+    assert record.pop("created_at") > 1.7e9
+    assert record == {
+        "id": record["id"],
+        "status": "queued",
+        "step": 0,
+        "total_steps": 4,
+        "queue_position": 0,
+        "eta_seconds": None,
+        "started_at": None,
+        "finished_at": None,
+        "seed": 1,
+        "width": 64,
+        "height": 64,
+        "prompt_truncated": False,
+        "images": [],
+        "error": None,
+        "timings": {},
+        "events_url": f"{url}/events",
+    }
+
+
+async def test_it_runs_to_its_end_with_nobody_watching(service: Service) -> None:
+    record = await service.create()
+    assert [event.name for event in await events_of(service, record["id"])][-1] == "succeeded"
+    done = await service.show(record["id"])
+    assert done["status"] == "succeeded"
+    assert done["step"] == 4
+    assert done["created_at"] <= done["started_at"] <= done["finished_at"]
+    url = f"/v1/generations/{record['id']}/images/0"
+    assert done["images"] == [{"url": url, "content_type": "image/jpeg", "width": 64, "height": 64, "seed": 1}]
+    image = await service.http.get(url)
+    assert (image.status, image.content_type) == (200, "image/jpeg")
+    assert await image.read() == image_bytes(params())
+
+
+async def test_the_bytes_of_the_event_stream(gated: Service) -> None:
+    record = await gated.create()
+    one = record.pop("id")
+    record.pop("events_url")
+    answer = await gated.http.get(f"/v1/generations/{one}/events")
+    received = [await answer.content.readuntil(b"\n\n")]
+    state = json.loads(received[0].split(b"data: ")[1])
+    gated.worker.allow()
+    while b"event: preview" not in received[-1]:
+        received.append(await answer.content.readuntil(b"\n\n"))
+    preview = {
+        "id": one,
+        "image_index": 0,
+        "step": 1,
+        "total_steps": 4,
+        "width": 64,
+        "height": 64,
+        "content_type": "image/jpeg",
+        "image": base64.b64encode(preview_bytes(params(), 1)).decode(),
+    }
+    assert state["id"] == one
+    assert received[0].startswith(f"id: {one}.{1 if state['status'] == 'queued' else 2}\nevent: ".encode())
+    text = json.dumps(preview, separators=(",", ":"))
+    assert received[-1] == f"id: {one}.3\nevent: preview\ndata: {text}\n\n".encode()
+    gated.worker.allow(3)
+    last = parse_events(await answer.content.read())[-1]
+    assert last.name == "succeeded"
+    assert last.json == await gated.show(one)
+
+
+async def test_a_failure_ends_the_stream_with_its_own_event(service: Service) -> None:
+    record = await service.create(prompt=FAILING_PROMPT)
+    last = (await events_of(service, record["id"]))[-1]
+    assert last.name == "failed"
+    error = {"code": "engine_error", "message": "the fake engine was asked to fail this request"}
+    assert last.json["error"] == error
+    assert (await service.http.get(f"/v1/generations/{record['id']}/images/0")).status == 404
+    assert service.metric("requests_total", outcome="error") == 1
+
+
+async def test_delete_cancels_within_a_step_and_may_be_repeated(gated: Service) -> None:
+    record = await gated.create(num_inference_steps=50)
+    answer = await gated.http.get(f"/v1/generations/{record['id']}/events")
+    gated.worker.allow()
+    while (await next_event(answer)).name != "preview":
+        pass
+    deleted = await gated.http.delete(f"/v1/generations/{record['id']}")
+    assert (deleted.status, (await deleted.json())["status"]) == (200, "running")
+    gated.worker.allow()
+    last = parse_events(await answer.content.read())[-1]
+    assert last.name == "cancelled"
+    assert gated.metric("steps_total") <= 2
+    again = await gated.http.delete(f"/v1/generations/{record['id']}")
+    assert (again.status, (await again.json())["status"]) == (200, "cancelled")
+    assert gated.metric("requests_cancelled_total", cause="api", phase="running") == 1
+
+
+async def test_delete_of_a_finished_one_changes_nothing(service: Service) -> None:
+    record = await service.create()
+    await events_of(service, record["id"])
+    answer = await service.http.delete(f"/v1/generations/{record['id']}")
+    assert (await answer.json())["status"] == "succeeded"
+
+
+async def test_a_watcher_that_leaves_ends_nothing(gated: Service) -> None:
+    record = await gated.create()
+    generation = gated.generation(record["id"])
+    async with gated.http.get(f"/v1/generations/{record['id']}/events") as answer:
+        await next_event(answer)
+    await eventually(lambda: not generation.watchers)
+    gated.worker.allow(4)
+    await eventually(lambda: generation.status == "succeeded")
+
+
+async def test_a_late_watcher_gets_the_newest_state_and_preview_at_once(gated: Service) -> None:
+    record = await gated.create()
+    generation = gated.generation(record["id"])
+    gated.worker.allow(3)
+    await eventually(lambda: generation.step == 3)
+    answers = [await gated.http.get(f"/v1/generations/{record['id']}/events") for _ in range(3)]
+    for answer in answers:
+        state, preview = await next_event(answer), await next_event(answer)
+        assert (state.name, state.json["status"], state.json["step"]) == ("started", "running", 3)
+        assert (preview.name, preview.json["step"]) == ("preview", 3)
+    gated.worker.allow()
+    for answer in answers:
+        assert parse_events(await answer.content.read())[-1].name == "succeeded"
+
+
+async def test_resume_sends_what_was_missed_and_no_more(gated: Service) -> None:
+    record = await gated.create()
+    one = record["id"]
+    generation = gated.generation(one)
+    gated.worker.allow(3)
+    await eventually(lambda: generation.step == 3)
+    expected: list[tuple[str, list[str]]] = [
+        (f"{one}.0", ["queued", "started", "preview"]),
+        (f"{one}.1", ["started", "preview"]),
+        (f"{one}.2", ["preview"]),
+    ]
+    answers = [
+        await gated.http.get(f"/v1/generations/{one}/events", headers={"Last-Event-ID": seen}) for seen, _ in expected
+    ]
+    for answer, (_, names) in zip(answers, expected, strict=True):
+        assert [(await next_event(answer)).name for _ in names] == names
+        answer.close()
+    gated.worker.allow()
+    await eventually(lambda: generation.is_over)
+    assert [event.name for event in await events_of(gated, one, f"{one}.1")] == ["started", "succeeded"]
+
+
+@pytest.mark.parametrize("seen", ["{one}.99", "other.1", "nonsense"])
+async def test_who_has_seen_the_end_or_shows_a_strange_id_is_told_to_stop(service: Service, seen: str) -> None:
+    one = (await service.create())["id"]
+    await events_of(service, one)
+    headers = {"Last-Event-ID": seen.format(one=one)}
+    assert (await service.http.get(f"/v1/generations/{one}/events", headers=headers)).status == 204
+
+
+@pytest.mark.parametrize("path", ["", "/events", "/images/0"])
+async def test_an_unknown_generation(service: Service, path: str) -> None:
+    answer = await service.http.get("/v1/generations/unknown" + path)
+    assert answer.status == 404
+    assert (await answer.json())["error"]["code"] == "not_found"
+
+
+async def test_an_unknown_generation_that_was_seen_before_is_told_to_stop(service: Service) -> None:
+    answer = await service.http.get("/v1/generations/unknown/events", headers={"Last-Event-ID": "unknown.4"})
+    assert answer.status == 204
+
+
+async def test_images_are_numbered_from_zero(service: Service) -> None:
+    one = (await service.create())["id"]
+    await events_of(service, one)
+    assert (await service.http.get(f"/v1/generations/{one}/images/1")).status == 404
+
+
+async def test_many_generations_on_one_stream(service: Service) -> None:
+    ids = [(await service.create(seed=seed))["id"] for seed in range(8)]
+    answer = await service.http.get("/v1/events", params={"ids": ",".join([*ids, "unknown"])})
+    events = parse_events(await answer.read())
+    ends = [event for event in events if event.name == "succeeded"]
+    assert {event.json["id"] for event in ends} == set(ids)
+    for one in ids:
+        numbers = [int(str(e.id).rpartition(".")[2]) for e in events if str(e.id).startswith(one)]
+        assert numbers == sorted(set(numbers))
+
+
+async def test_a_reconnect_to_many_gets_the_newest_state_of_each(gated: Service) -> None:
+    ids = [(await gated.create(seed=seed, num_inference_steps=1))["id"] for seed in range(2)]
+    await gated.http.delete(f"/v1/generations/{ids[0]}")
+    cancelled = gated.generation(ids[0])
+    gated.worker.allow()
+    await eventually(lambda: cancelled.is_over)
+    answer = await gated.http.get("/v1/events", params={"ids": ",".join(ids)}, headers={"Last-Event-ID": f"{ids[1]}.1"})
+    assert (await next_event(answer)).json["id"] == ids[0]
+    gated.worker.allow(2)
+    events = parse_events(await answer.read())
+    assert events[-1].json["id"] == ids[1]
+
+
+async def test_who_has_seen_the_end_of_all_is_told_to_stop(service: Service) -> None:
+    ids = [(await service.create(seed=seed))["id"] for seed in range(3)]
+    query = {"ids": ",".join(ids)}
+    events = parse_events(await (await service.http.get("/v1/events", params=query)).read())
+    seen = {"Last-Event-ID": str(events[-1].id)}
+    assert (await service.http.get("/v1/events", params=query, headers=seen)).status == 204
+    earlier = {"Last-Event-ID": next(str(event.id) for event in events if event.name != "succeeded")}
+    again = parse_events(await (await service.http.get("/v1/events", params=query, headers=earlier)).read())
+    assert {event.json["id"] for event in again} == set(ids)
+
+
+@pytest.mark.parametrize(("query", "status"), [({}, 422), ({"ids": ","}, 422), ({"ids": "a,b"}, 404)])
+async def test_many_events_of_nothing(service: Service, query: dict[str, str], status: int) -> None:
+    assert (await service.http.get("/v1/events", params=query)).status == status
+
+
+async def test_queue_positions_and_times(gated: Service) -> None:
+    gated.worker.allow(4)
+    first = await gated.create(num_inference_steps=4)
+    await events_of(gated, first["id"])  # a measured pace
+    await create_running(gated)
+    records: list[dict[str, Any]] = [await gated.create() for _ in range(3)]
+    assert [record["queue_position"] for record in records] == [0, 1, 2]
+    etas = [record["eta_seconds"] for record in records]
+    assert etas == sorted(etas)
+    assert etas[0] > 0
+
+
+async def test_finished_ones_are_forgotten_when_their_pictures_take_too_much() -> None:
+    async with running_service(keep_mib=0) as service:
+        record = await service.create()
+        await eventually(lambda: service.metric("requests_total", outcome="ok") == 1)
+        assert (await service.http.get(f"/v1/generations/{record['id']}")).status == 404
+
+
+async def test_a_full_queue_turns_away_and_says_when_to_come_back() -> None:
+    async with running_service(gated=True, max_queue_cost=0.5) as service:
+        await create_running(service)
+        await service.create()  # costs 0.5: 4 steps of 2 rows, on a sixteenth of the model's own size
+        answer = await service.http.post("/v1/generations", json=body())
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert (await answer.json())["error"]["code"] == "queue_full"
+        assert service.metric("requests_rejected_total", reason="queue_full") == 1
+        assert service.metric("requests_total", outcome="rejected") == 1
+
+
+async def test_a_worker_that_dies_fails_its_generations_and_turns_new_ones_away(gated: Service) -> None:
+    record = await gated.create()
+    watching = asyncio.create_task(events_of(gated, record["id"]))
+    await gated.worker.die()
+    last = (await watching)[-1]
+    assert (last.name, last.json["error"]["code"]) == ("failed", "worker_lost")
+    answer = await gated.http.post("/v1/generations", json=body())
+    assert answer.status == 503
+    assert "Retry-After" in answer.headers

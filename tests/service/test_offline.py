@@ -1,0 +1,75 @@
+"""`latentcast generate`, with a real worker process that has the fake engine."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scheduler.fake_engine import FAILING_PROMPT
+from service.__main__ import main
+from tests.service.harness import is_picture_of
+
+
+def generate(*arguments: str) -> int:
+    return main(["generate", *arguments, "--engine", "fake"])
+
+
+def test_a_picture_and_its_previews(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, previews = tmp_path / "out.png", tmp_path / "new" / "previews"
+    code = generate(
+        "a red boat",
+        "-o",
+        str(output),
+        "--previews",
+        str(previews),
+        "--size",
+        "128x64",
+        "--steps",
+        "12",
+        "--seed",
+        "7",
+        "--fake-step-ms",
+        "30",
+    )
+    assert code == 0
+    with Image.open(output) as image:
+        assert (image.format, image.size) == ("PNG", (128, 64))
+    assert is_picture_of(7, output.read_bytes())
+    assert [file.name for file in sorted(previews.iterdir())] == ["step-01.jpg", "step-06.jpg", "step-11.jpg"]
+    assert re.search(r"out\.png: 128x64, seed 7, \d+\.\d s", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("out.jpg", "JPEG"), ("out.WEBP", "WEBP")])
+def test_the_name_of_the_file_decides_its_format(tmp_path: Path, name: str, kind: str) -> None:
+    assert generate("a", "-o", str(tmp_path / name), "--size", "64x64", "--steps", "1") == 0
+    with Image.open(tmp_path / name) as image:
+        assert image.format == kind
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", "--steps", "51"], "--steps 51: must be at most 50"),
+        (["a", "--guidance", "nan"], "--guidance nan: must be a finite number"),
+        (["a", "--seed", "x"], "--seed x: must be a whole number"),
+        (["", "--seed", "1"], "prompt: must not be empty"),
+        (["a", "--size", "100x64"], "--width 100: must be a multiple of 8"),
+        (["a", "-o", "out.gif"], "--output out.gif: must end in .png, .jpg, .jpeg, .webp"),
+        (["a", "-o", "missing/out.png"], "--output missing/out.png: there is no folder missing"),
+        (["a", "--previews", "file"], "--previews file: is not a folder"),
+        ([FAILING_PROMPT], "the fake engine was asked to fail this request"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert generate(*arguments) == 1
+    assert capsys.readouterr().err.strip().splitlines()[-1] == f"latentcast: {message}"
+    assert not (tmp_path / "out.png").exists()

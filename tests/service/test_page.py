@@ -1,0 +1,32 @@
+import re
+
+import pytest
+from yarl import URL
+
+from service.api.page import WEB_FOLDER
+from tests.service.harness import Service
+
+
+async def test_the_page_and_all_that_it_names_are_served_with_safe_headers(service: Service) -> None:
+    page = await service.http.get("/")
+    assert (page.status, page.content_type) == (200, "text/html")
+    files = re.findall(r'(?:href|src)="(web/[^"]+)"', await page.text())
+    assert files
+    for answer in [page, *[await service.http.get("/" + file) for file in files]]:
+        assert answer.status == 200
+        assert "img-src 'self' data: blob:" in answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_modules_have_a_type_that_browsers_run(service: Service) -> None:
+    module = next(WEB_FOLDER.glob("*.js")).name
+    answer = await service.http.get(f"/web/{module}")
+    assert answer.content_type in ("text/javascript", "application/javascript")
+
+
+@pytest.mark.parametrize("name", ["missing.js", "..%2Fsettings.py", "%2e%2e", "%00", "..%5Csettings.py"])
+async def test_nothing_else_is_served(service: Service, name: str) -> None:
+    answer = await service.http.get(URL(f"/web/{name}", encoded=True))
+    assert answer.status == 404
+    assert (await answer.json())["error_type"] == "not_found"

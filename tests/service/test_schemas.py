@@ -1,0 +1,189 @@
+import json
+import math
+
+import msgspec
+import pytest
+
+from scheduler.request import GenerateParams
+from service.errors import ApiError
+from service.schemas import NAMED_SIZES, GenerateBody, NamedSize, fit_named_size
+from tests.service.harness import MODEL
+
+
+def parse(**fields: object) -> GenerateParams:
+    return GenerateBody.parse(json.dumps({"prompt": "a", "seed": 0, **fields}).encode(), MODEL).to_params(MODEL)
+
+
+def problems(**fields: object) -> dict[str, str]:
+    """Messages by field."""
+    with pytest.raises(ApiError) as caught:
+        parse(**fields)
+    assert caught.value.status == 422
+    return {problem.param or "": problem.msg for problem in caught.value.problems}
+
+
+def test_the_defaults_are_those_of_the_parameters() -> None:
+    assert parse() == GenerateParams(prompt="a", width=256, height=256)
+
+
+def test_every_field_is_taken_over() -> None:
+    assert parse(
+        prompt="b",
+        negative_prompt="c",
+        num_inference_steps=7,
+        width=128,
+        height=192,
+        guidance_scale=2.5,
+        seed=3,
+        preview_every=1,
+        preview_size=64,
+        preview_quality=50,
+        preview_format="webp",
+        image_format="png",
+        image_quality=80,
+    ) == GenerateParams(
+        prompt="b",
+        negative_prompt="c",
+        num_steps=7,
+        width=128,
+        height=192,
+        guidance_scale=2.5,
+        seed=3,
+        preview_every=1,
+        preview_size=64,
+        preview_quality=50,
+        preview_format="webp",
+        image_format="png",
+        image_quality=80,
+    )
+
+
+def test_no_negative_prompt_and_an_empty_one_differ() -> None:
+    assert parse(negative_prompt=None).negative_prompt is None
+    assert parse(negative_prompt="").negative_prompt == ""
+    assert parse().negative_prompt == "blurry, low quality"
+
+
+def test_a_random_seed_is_chosen_where_none_is_given() -> None:
+    seeds = {parse(seed=None).seed for _ in range(8)}
+    assert len(seeds) > 1
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_whole_number_is_a_number() -> None:
+    assert parse(guidance_scale=3).guidance_scale == 3.0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("prompt", "", "must not be empty"),
+        ("prompt", "a" * 2001, "must be at most 2000 characters long"),
+        ("prompt", None, "must be a string"),
+        ("prompt", 3, "must be a string"),
+        ("prompt", "\ud800", "must be valid Unicode text"),
+        ("negative_prompt", ["a"], "must be a string"),
+        ("negative_prompt", "a" * 2001, "must be at most 2000 characters long"),
+        ("num_inference_steps", 0, "must be at least 1"),
+        ("num_inference_steps", 51, "must be at most 50"),
+        ("num_inference_steps", "20", "must be a whole number"),
+        ("num_inference_steps", 20.0, "must be a whole number"),
+        ("num_inference_steps", True, "must be a whole number"),
+        ("num_inference_steps", None, "must be a whole number"),
+        ("width", 100, "must be a multiple of 8"),
+        ("width", 56, "must be at least 64"),
+        ("height", 1032, "must be at most 1024"),
+        ("height", "256", "must be a whole number"),
+        ("height", -8, "must be at least 64"),
+        ("image_size", 512, "must be a JSON object"),
+        ("guidance_scale", math.nan, "must be a finite number"),
+        ("guidance_scale", math.inf, "must be a finite number"),
+        ("guidance_scale", -0.1, "must be at least 0"),
+        ("guidance_scale", 20.1, "must be at most 20"),
+        ("guidance_scale", "5", "must be a number"),
+        ("guidance_scale", False, "must be a number"),
+        ("seed", -1, "must be at least 0"),
+        ("seed", 2**32, "must be at most 4294967295"),
+        ("seed", 1.5, "must be a whole number"),
+        ("num_images", 2, "must be 1: this version paints one image for each request"),
+        ("preview_every", -1, "must be at least 0"),
+        ("preview_size", 63, "must be at least 64"),
+        ("preview_size", 1025, "must be at most 1024"),
+        ("preview_quality", 101, "must be at most 100"),
+        ("preview_format", "png", "must be 'jpeg' or 'webp'"),
+        ("image_format", "gif", "must be 'jpeg', 'png' or 'webp'"),
+        ("image_quality", 0, "must be at least 1"),
+        ("colour", "red", "is not a known field"),
+        ("name", "x", "is not a known field"),
+        ("sampler", "euler", "is not a known field"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(field: str, value: object, message: str) -> None:
+    assert problems(**{field: value}) == {field: message}
+
+
+def test_a_missing_prompt() -> None:
+    with pytest.raises(ApiError, match="prompt: is required"):
+        GenerateBody.parse(b"{}", MODEL)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    assert set(problems(prompt="", width=100, height=2000, seed="x", colour="red")) == {
+        "prompt",
+        "width",
+        "height",
+        "seed",
+        "colour",
+    }
+
+
+def test_an_image_size_is_checked_like_any_other() -> None:
+    assert problems(image_size={"width": 100, "colour": "red"}) == {
+        "image_size.width": "must be a multiple of 8",
+        "image_size.height": "is required",
+        "image_size.colour": "is not a known field",
+    }
+    assert "square_hd" in problems(image_size="huge")["image_size"]
+
+
+def test_an_image_size_stands_alone() -> None:
+    message = "must not be given together with width or height"
+    assert problems(image_size="square", width=256) == {"image_size": message}
+    assert problems(image_size={"width": 64, "height": 64}, height=256) == {"image_size": message}
+
+
+def test_an_image_size_in_pixels() -> None:
+    assert (parse(image_size={"width": 128, "height": 64}).width, parse(image_size=None).width) == (128, 256)
+
+
+def test_one_side_alone_leaves_the_other_to_the_model() -> None:
+    assert (parse(width=128).width, parse(width=128).height) == (128, 256)
+
+
+@pytest.mark.parametrize("name", NAMED_SIZES)
+def test_a_named_size_keeps_its_shape_where_the_model_is_small(name: NamedSize) -> None:
+    small = msgspec.structs.replace(MODEL, max_size=384, size_multiple=8)
+    assert fit_named_size(name, MODEL) == NAMED_SIZES[name]
+    width, height = fit_named_size(name, small)
+    wanted_width, wanted_height = NAMED_SIZES[name]
+    assert max(width, height) == 384
+    assert width % 8 == height % 8 == 0
+    assert width / height == pytest.approx(wanted_width / wanted_height, rel=0.05)
+
+
+def test_format_is_another_name_for_image_format() -> None:
+    assert parse(format="webp").image_format == "webp"
+    assert problems(format="webp", image_format="webp") == {"format": "is not a known field"}
+
+
+def test_a_query_is_text() -> None:
+    fields = {"prompt": "a", "num_inference_steps": "7", "guidance_scale": "2.5", "seed": "4", "image_size": "square"}
+    params = GenerateBody.parse_strings(fields, MODEL).to_params(MODEL)
+    assert (params.num_steps, params.guidance_scale, params.seed, params.width) == (7, 2.5, 4, 512)
+
+
+@pytest.mark.parametrize(("field", "value"), [("seed", "x"), ("guidance_scale", "nan"), ("num_inference_steps", "7.5")])
+def test_a_query_is_checked(field: str, value: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        GenerateBody.parse_strings({"prompt": "a", field: value}, MODEL)
+    assert [problem.loc for problem in caught.value.problems] == [["query", field]]

@@ -1,0 +1,83 @@
+"""What becomes of a stream whose reader comes back, stalls or says nothing."""
+
+import asyncio
+import functools
+import socket
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, make_mocked_request
+
+from service.api import streaming
+from service.api.streaming import UNKNOWN, EventId, last_event_id, stream_events
+from service.generation import Event, Generation
+from service.keys import METRICS, TICKER
+from service.metrics import Metrics
+from service.sse import EventStream
+from service.streams import Mailbox, Ticker
+from tests.service.harness import Service, body, eventually, params, parse_events
+
+HALF_A_MEGABYTE = 500_000
+
+
+@pytest.mark.parametrize(
+    ("header", "seen"),
+    [
+        (None, None),
+        ("", None),
+        ("abc.7", EventId("abc", 7)),
+        ("a-_b.0", EventId("a-_b", 0)),
+        ("abc", UNKNOWN),
+        ("abc.", UNKNOWN),
+        ("abc.-1", UNKNOWN),
+        ("abc.²", UNKNOWN),
+        ("abc.1x", UNKNOWN),
+    ],
+)
+def test_where_a_client_left_off(header: str | None, seen: EventId | None) -> None:
+    headers = {} if header is None else {"Last-Event-ID": header}
+    assert last_event_id(make_mocked_request("GET", "/", headers=headers)) == seen
+
+
+async def test_a_silent_stream_is_kept_alive_with_a_comment(gated: Service) -> None:
+    answer = await gated.http.post("/stream", json=body())
+    gated.app[TICKER].tick()
+    assert await answer.content.readexactly(len(": keep-alive\n")) == b": keep-alive\n"
+    gated.worker.allow(4)
+    assert parse_events(await answer.read())[-1].json["step"] == 4
+
+
+async def test_a_reader_that_stalls_holds_little_and_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "EventStream", functools.partial(EventStream, send_timeout=0.1))
+    metrics = Metrics()
+    held: list[int] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        mailbox = Mailbox({"one"}, metrics.images, metrics.images)
+        mailbox.put(Event(Generation("one", params(), 1.0, None), 1, "succeeded"))
+        watching = asyncio.create_task(_watch_buffer(request, held))
+        try:
+            return await stream_events(request, mailbox, lambda _: bytes(20_000_000), {})
+        finally:
+            watching.cancel()
+
+    app = web.Application()
+    app[METRICS], app[TICKER] = metrics, Ticker()
+    app.router.add_get("/", handler)
+    async with TestServer(app) as server:
+        with socket.socket() as reader:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(reader, (server.host, server.port))
+            await loop.sock_sendall(reader, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            closes = metrics.registry.get_sample_value
+            await eventually(lambda: closes("latentcast_slow_client_closes_total") == 1)
+    assert max(held) < HALF_A_MEGABYTE
+    assert closes("latentcast_stream_clients") == 0
+
+
+async def _watch_buffer(request: web.Request, held: list[int]) -> None:
+    while request.transport is not None:
+        held.append(request.transport.get_write_buffer_size())
+        await asyncio.sleep(0.005)

@@ -1,0 +1,115 @@
+import asyncio
+
+import pytest
+
+from scheduler.messages import Preview
+from service.generation import FINAL, Event, EventName, Generation
+from service.streams import KEEP_ALIVE, KeepAlive, Mailbox, Ticker
+from tests.service.harness import params
+
+
+class Count:
+    def __init__(self) -> None:
+        self.value = 0
+
+    def inc(self) -> None:
+        self.value += 1
+
+
+class Box:
+    """A mailbox, its counters and generations."""
+
+    def __init__(self, *ids: str) -> None:
+        self.coalesced, self.gone = Count(), Count()
+        self.mailbox = Mailbox(set(ids), self.coalesced, self.gone)
+        self._generations = {one: Generation(one, params(), 1.0, None) for one in ids}
+        self._number = 0
+
+    def put(self, one: str, name: EventName) -> None:
+        self._number += 1
+        preview = Preview(one, self._number, 50, 64, 64, "image/jpeg", b"") if name == "preview" else None
+        self.mailbox.put(Event(self._generations[one], self._number, name, preview))
+
+    async def take(self, count: int) -> list[str]:
+        """Ids of the next so many events."""
+        taken: list[str] = []
+        async for item in self.mailbox:
+            assert isinstance(item, Event)
+            taken.append(item.id)
+            if len(taken) == count:
+                break
+        return taken
+
+    async def rest(self) -> list[str]:
+        return [item.id async for item in self.mailbox if isinstance(item, Event)]
+
+
+async def test_events_come_in_order_and_iterating_ends_with_the_last() -> None:
+    box = Box("a")
+    for name in ("queued", "started", "preview"):
+        box.put("a", name)
+    assert await box.take(3) == ["a.1", "a.2", "a.3"]
+    box.put("a", "succeeded")
+    assert await box.rest() == ["a.4"]
+
+
+async def test_a_newer_preview_replaces_one_that_waits_and_nothing_else() -> None:
+    box = Box("a")
+    box.put("a", "queued")
+    for _ in range(3):
+        box.put("a", "preview")
+    assert await box.take(2) == ["a.1", "a.4"]
+    assert box.coalesced.value == 2
+
+
+@pytest.mark.parametrize("end", sorted(FINAL))
+async def test_no_preview_follows_the_end(end: EventName) -> None:
+    box = Box("a")
+    box.put("a", "preview")
+    box.put("a", end)
+    assert await box.rest() == ["a.2"]
+    assert box.coalesced.value == 1
+
+
+async def test_a_slow_reader_gets_a_preview_of_each_generation_in_turn() -> None:
+    box = Box("a", "b", "c")
+    taken = []
+    for _ in range(3):
+        for one in ("a", "b", "c"):
+            box.put(one, "preview")
+        taken += await box.take(1)
+    assert [one.partition(".")[0] for one in taken] == ["a", "b", "c"]
+
+
+async def test_it_ends_only_when_all_generations_have() -> None:
+    box = Box("a", "b")
+    box.put("a", "failed")
+    reading = asyncio.create_task(box.rest())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not reading.done()
+    box.put("b", "cancelled")
+    assert await reading == ["a.1", "b.2"]
+
+
+async def test_what_was_not_sent_is_counted_at_the_end() -> None:
+    box = Box("a", "b")
+    for one in ("a", "b"):
+        box.put(one, "preview")
+    box.mailbox.close()
+    assert (box.gone.value, box.coalesced.value) == (2, 0)
+
+
+async def test_keep_alives_come_only_when_there_is_nothing_else() -> None:
+    box, ticker = Box("a"), Ticker()
+    with ticker.keeping_alive(box.mailbox):
+        ticker.tick()
+        box.put("a", "queued")
+        items: list[Event | KeepAlive] = []
+        async for item in box.mailbox:
+            items.append(item)
+            if item is KEEP_ALIVE:
+                box.put("a", "succeeded")
+    assert [item.name if isinstance(item, Event) else "-" for item in items] == ["queued", "-", "succeeded"]
+    ticker.tick()
+    assert await box.rest() == []
