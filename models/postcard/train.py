@@ -1,0 +1,119 @@
+"""Train Postcard from nothing: `python models/postcard/train.py`.
+
+Stops after `--minutes` (or at Ctrl-C) and goes on from its checkpoints when called again; the result is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # to run as a script, from any folder
+
+from models.postcard.captions import vocabulary
+from models.postcard.export import Model
+from models.postcard.latents import LatentStore, set_statistics
+from models.postcard.recipe import Recipe
+from models.postcard.sheets import loss_curves, reconstructions, samples
+from models.postcard.tiny import TinyStage
+from models.postcard.tokenizer import new_tokenizer
+from models.postcard.training import Clock, averaged, run_stage
+from models.postcard.unet import UnetStage
+from models.postcard.vae import VaeStage
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass
+class Training:
+    """The stages in order. Each property builds on the averaged weights of the stage before."""
+
+    recipe: Recipe
+    work: Path
+    clock: Clock
+    device: torch.device
+
+    def run(self) -> bool:
+        """Do what is left to do in this time slice -> whether everything is trained."""
+        vae_stage = VaeStage(self.recipe, self.device)
+        if not run_stage(vae_stage, self.work, self.clock):
+            return False
+        store = self.store(vae_stage)
+        tiny_size = (self.recipe.square_latents[-1][0],) * 2
+        if not store.fill(tiny_size, self.clock):
+            return False
+        if not run_stage(TinyStage(self.recipe, store, self.device), self.work, self.clock):
+            return False
+        sizes = dict.fromkeys(size for phase in self.recipe.unet_phases for size in phase.sizes)
+        if not all(store.fill(size, self.clock) for size in sizes):
+            return False
+        return run_stage(self.unet_stage(store), self.work, self.clock)
+
+    def store(self, vae_stage: VaeStage) -> LatentStore:
+        """The latents of the trained codec."""
+        averaged(vae_stage, self.work)
+        vae = vae_stage.network.eval().requires_grad_(False)
+        set_statistics(vae, self.recipe.latent_statistics, self.work / "statistics.json")
+        return LatentStore(self.recipe, vae, self.work)
+
+    def unet_stage(self, store: LatentStore) -> UnetStage:
+        """The painter's stage, with a vocabulary of the captions' words."""
+        return UnetStage(self.recipe, store, new_tokenizer(vocabulary()), self.device)
+
+    def model(self) -> Model:
+        """The averaged weights of all stages, as far as they are trained."""
+        store = self.store(VaeStage(self.recipe, self.device))
+        tiny, unet = TinyStage(self.recipe, store, self.device), self.unet_stage(store)
+        steps = averaged(tiny, self.work), averaged(unet, self.work)
+        print(f"exporting the preview decoder at step {steps[0]}, the UNet at step {steps[1]}")
+        return Model(unet.network.eval().cpu(), store.vae.cpu(), tiny.network.eval().cpu(), unet.tokenizer)
+
+
+def publish(training: Training, weights: Path, sheets: Path) -> None:
+    """Draw the sheets and export the model."""
+    sheets.mkdir(parents=True, exist_ok=True)
+    model = training.model()
+    loss_curves(training.work, sheets / "loss.png")
+    reconstructions(model, sheets / "reconstructions.png")
+    samples(model.pipeline(), sheets / "samples.png")
+    model.export(weights)
+    print(f"wrote {weights} and {sheets}")
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    args = _parser().parse_args()
+    clock = Clock(args.minutes, args.pause_file)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, clock.stop)
+    args.work.mkdir(parents=True, exist_ok=True)
+    training = Training(Recipe.toy() if args.toy else Recipe(), args.work, clock, torch.device(args.device))
+    done = False if args.export_only else training.run()
+    if done or args.export_only:
+        publish(training, args.weights, args.sheets)
+    else:
+        print("time is up; call again to go on")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--minutes", type=float, help="length of this time slice; without it, to the end")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--work", type=Path, default=HERE / "work", help="checkpoints and latents")
+    parser.add_argument("--weights", type=Path, default=HERE / "weights", help="where the model is exported to")
+    parser.add_argument("--sheets", type=Path, default=HERE / "samples", help="where the PNG sheets go")
+    parser.add_argument(
+        "--pause-file", type=Path, default=HERE / "work" / "PAUSE", help="training waits while it exists"
+    )
+    parser.add_argument("--export-only", action="store_true", help="export the checkpoints as they are, train nothing")
+    parser.add_argument("--toy", action="store_true", help="a toy recipe that ends in seconds, to try the script")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
