@@ -42,6 +42,11 @@ class Client:
     def is_ready(self) -> bool:
         return any(worker.is_ready for worker in self._workers.values())
 
+    @property
+    def max_rows(self) -> int:
+        """UNet rows that all workers together take in one step."""
+        return sum(worker.info.max_rows for worker in self._workers.values() if worker.info)
+
     def generate(self, request_id: str, params: GenerateParams) -> AsyncIterator[RequestEvent]:
         """Sends a request to the least loaded worker.
 

@@ -14,6 +14,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     preview_model: str | None = None
     device: str = "auto"
+    index: int = 0  # among the workers of one service, which share the devices out
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batching: Literal["step", "call"] = "step"
     max_rows: int = 32

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +68,11 @@ async def generate(options: argparse.Namespace) -> None:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    """To whoever started the service. It goes on when nobody reads there any more (`| head`, a closed terminal)."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ def make_app(settings: ServeSettings, client: Client) -> web.Application:
     client.on_report = app[GENERATIONS].observe_report
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handler)
+        if route.answers_head:
+            app.router.add_route("HEAD", route.path, route.handler)
     app.cleanup_ctx.append(_background)
     return app
 

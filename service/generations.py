@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 
@@ -154,14 +155,22 @@ class Generations:
 
     @property
     def _queue_cost(self) -> float:
-        return sum(generation.cost for generation in self._waiting.values())
+        """Of all that waits to start, and of all that has started and finds no room in a step.
+
+        Sizes take turns, so each size may have a full batch under way.
+        """
+        rows = itertools.accumulate(generation.params.num_rows for generation in self._running.values())
+        room = self._client.max_rows
+        resting = (each.cost_left for each, used in zip(self._running.values(), rows, strict=True) if used > room)
+        return sum(generation.cost for generation in self._waiting.values()) + sum(resting)
 
     def _check_room(self, cost: float) -> None:
         """An empty queue takes any request, however dear."""
         if self.is_draining:
             raise unavailable("draining", "the service is shutting down", NOT_READY_SECONDS)
-        excess = self._queue_cost + cost - self._max_queue_cost
-        if self._waiting and excess > 0:
+        queue_cost = self._queue_cost
+        excess = queue_cost + cost - self._max_queue_cost
+        if queue_cost and excess > 0:
             raise unavailable("queue_full", "the queue is full; try again later", self._seconds_for(excess) or 1.0)
 
     def _seconds_for(self, cost: float) -> float | None:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from service.generation import Generation
 
 MIB = 1024 * 1024
-RECORD_BYTES = 4096  # what a generation takes beside its picture, roughly
+RECORD_BYTES = 8192  # what a generation takes beside its picture and its prompts, roughly
+CHARACTER_BYTES = 4  # at most
 
 
 class Kept:
@@ -43,4 +44,6 @@ class Kept:
 
 
 def _size(generation: Generation) -> int:
-    return RECORD_BYTES + (len(generation.finished.data) if generation.finished else 0)
+    picture = len(generation.finished.data) if generation.finished else 0
+    num_characters = len(generation.params.prompt) + len(generation.params.negative_prompt or "")
+    return RECORD_BYTES + picture + num_characters * CHARACTER_BYTES

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from scheduler.client import Client
+from scheduler.client import Client, NotReady
 from scheduler.messages import Cancelled, Failed, Finished, ModelInfo, Preview, Report, StepStats
 from scheduler.placement.local import LocalWorkers, StartError
 from scheduler.request import GenerateParams
@@ -73,11 +73,11 @@ async def paint(task: Task, client: Client, workers: LocalWorkers, progress: "Pa
             params = task.params(client.info)
             progress.begin(params)
             finished = await _follow(task, client, params)
-        except StartError as error:
+        except (StartError, NotReady) as error:
             raise OfflineError(str(error)) from error
         finally:
             await workers.stop(0)
-    task.output.write_bytes(finished.data)
+    _write(task.output, finished.data)
     progress.report(task.output, finished, params)
 
 
@@ -96,9 +96,16 @@ async def _follow(task: Task, client: Client, params: GenerateParams) -> Finishe
 
 
 def _write_preview(folder: Path, preview: Preview) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     suffix = preview.content_type.removeprefix("image/").replace("jpeg", "jpg")
-    (folder / f"step-{preview.step:02}.{suffix}").write_bytes(preview.data)
+    _write(folder / f"step-{preview.step:02}.{suffix}", preview.data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise OfflineError(f"{path} cannot be written: {error.strerror}") from error
 
 
 class PaintProgress:
@@ -106,7 +113,8 @@ class PaintProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._bar = self._progress.add_task("starting a worker", total=None)
 
@@ -129,6 +137,7 @@ class PaintProgress:
     def report(self, output: Path, finished: Finished, params: GenerateParams) -> None:
         size = f"{finished.width}x{finished.height}"
         seconds = finished.timings.get("total", 0.0)
-        self._console.print(f"{output}: {size}, seed {params.seed}, {seconds:.1f} s", highlight=False, soft_wrap=True)
+        line = f"{output}: {size}, seed {params.seed}, {seconds:.1f} s"
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
         if finished.prompt_truncated:
             self._console.print("The prompt is longer than the model reads; its end was left out.", highlight=False)

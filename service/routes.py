@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from pydantic import BaseModel
 
+EVENT_STREAM = "text/event-stream"
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -32,3 +34,8 @@ class Route:
     body: type[BaseModel] | None = None
     query_body: type[BaseModel] | None = None
     query: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def answers_head(self) -> bool:
+        """A GET that only shows something. Not one that streams: it may start a generation."""
+        return self.method == "GET" and all(answer.content_type != EVENT_STREAM for answer in self.answers)

@@ -41,7 +41,7 @@ class ModelSettings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the model; auto chooses by device."""
     device: str = "auto"
-    """Where the model runs, such as cpu, cuda, cuda:1, mps; auto takes the best there is."""
+    """Where the model runs, such as cpu, cuda, cuda:1, mps; auto takes the best there is, each worker its own card."""
     threads: int = Field(0, ge=0, le=1024)
     """CPU threads of a worker; 0 takes as many as the machine has cores."""
     engine: Annotated[Literal["sdxl", "fake"], Hidden()] = "sdxl"

@@ -1,6 +1,7 @@
 """Workers on this machine: spawned, watched, and started again when they die."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ import scheduler
 from scheduler.client import Client
 from scheduler.messages import Loading, Ready, Report, StartFailed, WorkerConfig
 from scheduler.wire import WireError
+
+logger = logging.getLogger(__name__)
 
 EXIT_SECONDS = 5.0  # what a worker gets to exit by itself once its connection has ended
 
@@ -71,7 +74,13 @@ class LocalWorkers:
     async def start(self) -> None:
         """Begins to start the workers; `ready` says how that went."""
         self._workers = [
-            _LocalWorker(f"worker-{index}", self._config, self._client, self._progress, self._on_restart)
+            _LocalWorker(
+                f"worker-{index}",
+                msgspec.structs.replace(self._config, index=index),
+                self._client,
+                self._progress,
+                self._on_restart,
+            )
             for index in range(self._count)
         ]
         self._tasks = [asyncio.create_task(worker.supervise()) for worker in self._workers]
@@ -154,7 +163,7 @@ class _LocalWorker:
         try:
             with theirs:
                 process = self._process = await _spawn(self._config, theirs)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # no process to be had, or a path that is no text
             ours.close()
             return f"it could not be started: {error}"
         if self._stopping.is_set():
@@ -173,6 +182,9 @@ class _LocalWorker:
             await self._client.attach(self._name, reader, writer, self._watch)
         except WireError as error:
             return str(error)
+        except Exception as error:  # whoever was told of a report failed: this worker is started again all the same
+            logger.exception("a report of %s could not be taken in", self._name)
+            return f"{type(error).__name__}: {error}"
         finally:
             self._is_ready = False
         code = await _exit_code(process)

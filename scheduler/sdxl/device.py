@@ -9,10 +9,13 @@ from scheduler.engine import LoadError
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_device(wanted: str) -> torch.device:
-    """ "auto", "cpu", "cuda", "cuda:1" or "mps" -> a device that is there."""
+def choose_device(wanted: str, index: int = 0) -> torch.device:
+    """ "auto", "cpu", "cuda", "cuda:1" or "mps" -> a device that is there.
+
+    `index` numbers the workers of one service: where no card is named, each takes the next one.
+    """
     if wanted == "auto":
-        return torch.device(_best_device())
+        wanted = _best_device()
     try:
         device = torch.device(wanted)
     except RuntimeError:
@@ -24,6 +27,8 @@ def choose_device(wanted: str) -> torch.device:
         raise LoadError(f"no device {wanted!r}: PyTorch sees {count} CUDA devices here; use --device auto or cpu")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise LoadError("no device 'mps': PyTorch sees no Apple GPU here; use --device auto or cpu")
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", index % torch.cuda.device_count())
     return device
 
 

@@ -70,7 +70,7 @@ class Model:
 
 def load_model(config: WorkerConfig, progress: Callable[[str], None]) -> Model:
     """Load, cast and move to the device. Raises `LoadError`."""
-    device = choose_device(config.device)
+    device = choose_device(config.device, config.index)
     dtype = choose_dtype(config.dtype, device)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -12,7 +12,7 @@ from service.api.failures import failure_frame, failure_of
 from service.api.streaming import stream_events
 from service.generation import Event, Generation
 from service.keys import GENERATIONS, METRICS
-from service.routes import Answer, Route
+from service.routes import EVENT_STREAM, Answer, Route
 from service.schemas import GenerateBody
 from service.sse import ascii_json, sse_frame
 
@@ -101,7 +101,7 @@ ROUTES = [
         "/stream",
         stream,
         "Paint a picture, and stream it while it forms (fal)",
-        [Answer("Previews, and the finished picture as the last event", content_type="text/event-stream")],
+        [Answer("Previews, and the finished picture as the last event", content_type=EVENT_STREAM)],
         ERRORS,
         body=GenerateBody,
     ),

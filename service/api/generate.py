@@ -13,7 +13,7 @@ from service.api.streaming import EventId, last_event_id, stream_events
 from service.errors import ApiError, Problem
 from service.generation import Encoder, Event, Generation
 from service.keys import GENERATIONS, METRICS, SETTINGS
-from service.routes import Answer, Route
+from service.routes import EVENT_STREAM, Answer, Route
 from service.schemas import GenerateBody
 from service.sse import ascii_json, sse_frame
 
@@ -101,7 +101,7 @@ ROUTES = [
         generate,
         "Paint a picture and stream it to an EventSource, or re-attach by Last-Event-ID",
         [
-            Answer("Previews, the finished picture, then [DONE]", content_type="text/event-stream"),
+            Answer("Previews, the finished picture, then [DONE]", content_type=EVENT_STREAM),
             Answer("Nothing more will come", status=204),
         ],
         (422, 503),

@@ -12,7 +12,7 @@ from service.errors import ApiError, Problem, not_found
 from service.generation import Event, Generation
 from service.keys import GENERATIONS, METRICS
 from service.records import CreatedRecord, GenerationRecord
-from service.routes import Answer, Route
+from service.routes import EVENT_STREAM, Answer, Route
 from service.schemas import GenerateBody
 from service.sse import ascii_json, sse_frame
 
@@ -153,7 +153,7 @@ ROUTES = [
         events,
         "Watch it; Last-Event-ID resumes",
         [
-            Answer("queued, started, preview, then succeeded, failed or cancelled", content_type="text/event-stream"),
+            Answer("queued, started, preview, then succeeded, failed or cancelled", content_type=EVENT_STREAM),
             Answer("Nothing more will come", status=204),
         ],
         (404,),
@@ -172,7 +172,7 @@ ROUTES = [
         many_events,
         "Watch many generations on one stream",
         [
-            Answer("The events of all of them", content_type="text/event-stream"),
+            Answer("The events of all of them", content_type=EVENT_STREAM),
             Answer("Nothing more will come", status=204),
         ],
         (404, 422),

@@ -1,6 +1,7 @@
 """Writes a mailbox's events to an event stream, and counts what becomes of it."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -23,14 +24,16 @@ class EventId(NamedTuple):
 
 UNKNOWN = EventId("", 0)
 
+EVENT_ID = re.compile(r"(.+)\.([0-9]{1,15})")
+
 
 def last_event_id(request: web.Request) -> EventId | None:
     """Where a client that comes back left off; `UNKNOWN` where that is no id of ours, None for a first visit."""
     value = request.headers.get("Last-Event-ID")
     if not value:
         return None
-    generation_id, _, number = value.rpartition(".")
-    return EventId(generation_id, int(number)) if number.isascii() and number.isdigit() else UNKNOWN
+    match = EVENT_ID.fullmatch(value)
+    return EventId(match[1], int(match[2])) if match else UNKNOWN
 
 
 async def stream_events(

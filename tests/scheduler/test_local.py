@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from scheduler.client import Client, NotReady
-from scheduler.messages import Cancelled, Failed, Finished, Ready, Report, Started, WorkerConfig
+from scheduler.messages import Cancelled, Failed, Finished, Ready, Report, Started, StepStats, WorkerConfig
 from scheduler.placement.local import Backoff, LocalWorkers, StartError
 from tests.scheduler.harness import TIMEOUT, collect, make_config, make_params
 
@@ -112,6 +113,23 @@ async def test_a_killed_worker_loses_its_requests_and_is_started_again() -> None
         assert "the worker stopped: killed by SIGKILL; starting it again in 0.5 s" in cell.progress
 
 
+async def test_who_fails_at_a_report_does_not_end_the_supervision() -> None:
+    async with running_cell(make_config(fake_step_seconds=0.01)) as cell:
+        listen, cell.client.on_report = cell.client.on_report, fail_at_a_step
+        events = await collect(cell.client.generate("a", make_params()))
+        assert isinstance(events[-1], Failed)
+        cell.client.on_report = listen
+        assert await cell.next_ready() == "worker-0"
+        assert isinstance((await collect(cell.client.generate("b", make_params())))[-1], Finished)
+        assert "the worker stopped: RuntimeError: no room for numbers; starting it again in 0.5 s" in cell.progress
+
+
+def fail_at_a_step(_: str, report: Report) -> None:
+    match report:
+        case StepStats():
+            raise RuntimeError("no room for numbers")
+
+
 async def test_signals_meant_for_the_service_do_not_stop_a_worker() -> None:
     async with running_cell() as cell:
         (pid,) = cell.workers.pids
@@ -209,6 +227,24 @@ async def test_a_first_start_that_dies_tells_the_last_line(tmp_path: Path, monke
 async def test_a_first_start_without_a_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     message = await start_and_fail(str(tmp_path / "nothing-here"), monkeypatch)
     assert message.startswith("it could not be started: ")
+
+
+async def test_a_first_start_with_a_path_that_is_no_text() -> None:
+    cell = Cell(make_config(model="/models/\udcff"), count=1)
+    await cell.workers.start()
+    async with asyncio.timeout(TIMEOUT):
+        with pytest.raises(StartError, match="it could not be started: "):
+            await cell.workers.ready()
+
+
+async def test_each_worker_is_told_which_one_it_is() -> None:
+    async with running_cell(count=2) as cell:
+        assert sorted(config_of(pid).index for pid in cell.workers.pids) == [0, 1]
+
+
+def config_of(pid: int) -> WorkerConfig:
+    *_, config, _ = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    return msgspec.json.decode(config, type=WorkerConfig)
 
 
 async def test_a_model_that_cannot_be_loaded_tells_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

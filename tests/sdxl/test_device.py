@@ -11,10 +11,20 @@ needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machin
 
 
 def test_auto_takes_the_best_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for cuda, mps, best in ((True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda mps=mps: mps)
         assert choose_device("auto").type == best
+
+
+def test_workers_share_the_cards_out_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for wanted in ("auto", "cuda"):
+        assert [str(choose_device(wanted, index)) for index in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert str(choose_device("cuda:1", index=0)) == "cuda:1"
+    assert str(choose_device("cpu", index=1)) == "cpu"
 
 
 @pytest.mark.parametrize("wanted", ["toaster", "cpu:x", "meta", ""])

@@ -230,3 +230,16 @@ def test_a_host_that_is_not_here() -> None:
     assert result.returncode == 1
     assert result.stderr.startswith("latentcast: --host 192.0.2.1 --port 8000: ")
     assert result.stderr.count("\n") == 1
+
+
+def test_it_goes_on_when_nobody_reads_what_it_prints() -> None:
+    with served("--fake-step-ms", "20") as service:
+        assert service.process.stdout is not None
+        service.process.stdout.close()
+        service.process.stdout = None
+        (worker,) = service.worker_pids
+        os.kill(worker, signal.SIGKILL)
+        assert soon(lambda: service.get("/readyz") == 503)
+        assert soon(lambda: service.get("/readyz") == 200)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=30) == 0

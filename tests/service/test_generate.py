@@ -88,7 +88,7 @@ async def test_one_that_missed_the_end_gets_it(service: Service) -> None:
         assert events[-1] == last
 
 
-@pytest.mark.parametrize("seen", ["unknown.3", "nonsense", ".", "a.b", "x.²"])
+@pytest.mark.parametrize("seen", ["unknown.3", "nonsense", ".", "a.b", "x.²", "x." + "9" * 5000])
 async def test_an_unknown_id_starts_nothing(service: Service, seen: str) -> None:
     answer = await service.http.get("/generate", params=QUERY, headers={"Last-Event-ID": seen})
     assert (answer.status, await answer.read()) == (204, b"")

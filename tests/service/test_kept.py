@@ -48,3 +48,11 @@ def test_a_picture_that_alone_is_too_large_is_not_kept() -> None:
     kept.add(make_generation("a", 2 * MIB))
     kept.add(make_generation("b"))
     assert kept_ids(kept, "a", "b") == ["b"]
+
+
+def test_prompts_take_room_too() -> None:
+    kept = Kept(minutes=10, mib=1, clock=Clock())
+    ids = [str(number) for number in range(100)]
+    for one in ids:
+        kept.add(Generation(one, params(prompt="\U0001f6f6" * 2000, negative_prompt="\u65e5" * 2000), 1.0, None))
+    assert len(kept_ids(kept, *ids)) <= MIB // (8000 + 4000)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import json
 from typing import Any
 
@@ -284,6 +285,19 @@ async def test_a_full_queue_turns_away_and_says_when_to_come_back() -> None:
         assert (await answer.json())["error"]["code"] == "queue_full"
         assert service.metric("requests_rejected_total", reason="queue_full") == 1
         assert service.metric("requests_total", outcome="rejected") == 1
+
+
+async def test_sizes_that_take_turns_do_not_get_round_a_full_queue() -> None:
+    async with running_service(gated=True, max_queue_cost=10) as service:
+        statuses = []
+        for side in range(64, 64 + 8 * 60, 8):
+            answer = await service.http.post("/v1/generations", json=body(width=side, height=side))
+            statuses.append(answer.status)
+            service.worker.allow()
+            if answer.status == 202:
+                generation = service.generation((await answer.json())["id"])
+                await eventually(functools.partial(getattr, generation, "started_at"))
+        assert 16 < statuses.count(202) < 30
 
 
 async def test_a_worker_that_dies_fails_its_generations_and_turns_new_ones_away(gated: Service) -> None:

@@ -58,6 +58,11 @@ def test_the_name_of_the_file_decides_its_format(tmp_path: Path, name: str, kind
         (["a", "-o", "out.gif"], "--output out.gif: must end in .png, .jpg, .jpeg, .webp"),
         (["a", "-o", "missing/out.png"], "--output missing/out.png: there is no folder missing"),
         (["a", "--previews", "file"], "--previews file: is not a folder"),
+        (["a", "-o", "folder.png"], "folder.png cannot be written: Is a directory"),
+        (
+            ["a", "--previews", "file/in", "--fake-step-ms", "30"],
+            "file/in/step-01.jpg cannot be written: Not a directory",
+        ),
         ([FAILING_PROMPT], "the fake engine was asked to fail this request"),
     ],
 )
@@ -70,6 +75,14 @@ def test_what_is_wrong_is_told_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
     assert generate(*arguments) == 1
     assert capsys.readouterr().err.strip().splitlines()[-1] == f"latentcast: {message}"
     assert not (tmp_path / "out.png").exists()
+
+
+def test_the_name_of_the_file_is_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a[").mkdir()
+    for name in ("[red].png", "a[/b].png"):
+        assert generate("a", "-o", str(tmp_path / name), "--size", "64x64", "--steps", "1") == 0
+        assert f"{name}: 64x64" in capsys.readouterr().err

@@ -25,8 +25,17 @@ async def test_modules_have_a_type_that_browsers_run(service: Service) -> None:
     assert answer.content_type in ("text/javascript", "application/javascript")
 
 
-@pytest.mark.parametrize("name", ["missing.js", "..%2Fsettings.py", "%2e%2e", "%00", "..%5Csettings.py"])
+@pytest.mark.parametrize("name", ["missing.js", "..%2Fsettings.py", "%2e%2e", "%00", "..%5Csettings.py", "a" * 300])
 async def test_nothing_else_is_served(service: Service, name: str) -> None:
     answer = await service.http.get(URL(f"/web/{name}", encoded=True))
     assert answer.status == 404
     assert (await answer.json())["error_type"] == "not_found"
+
+
+async def test_head_works_where_a_get_only_shows_something(service: Service) -> None:
+    for path in ("/", "/web/app.js", "/livez", "/readyz", "/metrics", "/openapi.json"):
+        shown, asked = await service.http.get(path), await service.http.head(path)
+        assert (asked.status, asked.content_type) == (200, shown.content_type), path
+        assert await asked.read() == b""
+    assert (await service.http.head("/generate?prompt=a")).status == 405
+    assert service.metric("requests_received_total", route="generate") == 0
