@@ -38,11 +38,11 @@ class Recipe:
     unet_channels: tuple[int, ...] = (64, 96, 160)
     unet_head_channels: int = 32
     unet_norm_groups: int = 16
-    unet_steps: int = 4_800
+    unet_steps: int = 4_100
     unet_learning_rate: float = 1.2e-3
     unet_phases: tuple[Phase, ...] = (
-        Phase(0.325, 32, ((16, 16),)),
-        Phase(0.75, 16, ((32, 32),)),
+        Phase(0.38, 32, ((16, 16),)),
+        Phase(0.76, 16, ((32, 32),)),
         Phase(1.0, 16, ((32, 32), (24, 24), (32, 32), (24, 32), (32, 24), (40, 40), (32, 32), (40, 24), (24, 40))),
     )
     square_latents: tuple[tuple[int, int], ...] = ((16, 6_000), (32, 3_000))  # side, pictures
