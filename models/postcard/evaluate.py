@@ -189,9 +189,9 @@ def main() -> None:
     """Print the table, or JSON."""
     args = _parser().parse_args()
     dtype = getattr(torch, args.dtype)
-    pipeline = StableDiffusionXLPipeline.from_pretrained(args.weights, torch_dtype=dtype).to(args.device)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(args.weights, dtype=dtype).to(args.device)
     pipeline.set_progress_bar_config(disable=True)
-    tiny = AutoencoderTiny.from_pretrained(args.weights / PREVIEW_FOLDER, torch_dtype=dtype).to(args.device)
+    tiny = AutoencoderTiny.from_pretrained(args.weights / PREVIEW_FOLDER, dtype=dtype).to(args.device)
     rows = []
     evaluation = Evaluation(pipeline, tiny, args.weights, args.captions, args.batch, args.guidance)
     for row in evaluation.rows(speed=args.speed):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,30 +89,30 @@ def publish(training: Training, weights: Path, sheets: Path) -> None:
 def main() -> None:
     """Parse the command line and train."""
     args = _parser().parse_args()
-    clock = Clock(args.minutes, args.pause_file)
+    recipe, home = (Recipe.toy(), Path(tempfile.gettempdir()) / "postcard-toy") if args.toy else (Recipe(), HERE)
+    work = args.work or home / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    clock = Clock(args.minutes, args.pause_file or work / "PAUSE")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, clock.stop)
-    args.work.mkdir(parents=True, exist_ok=True)
-    training = Training(Recipe.toy() if args.toy else Recipe(), args.work, clock, torch.device(args.device))
-    done = False if args.export_only else training.run()
-    if done or args.export_only:
-        publish(training, args.weights, args.sheets)
+    training = Training(recipe, work, clock, torch.device(args.device))
+    if args.export_only or training.run():
+        publish(training, args.weights or home / "weights", args.sheets or home / "samples")
     else:
         print("time is up; call again to go on")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, help="length of this time slice; without it, to the end")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--work", type=Path, default=HERE / "work", help="checkpoints and latents")
-    parser.add_argument("--weights", type=Path, default=HERE / "weights", help="where the model is exported to")
-    parser.add_argument("--sheets", type=Path, default=HERE / "samples", help="where the PNG sheets go")
-    parser.add_argument(
-        "--pause-file", type=Path, default=HERE / "work" / "PAUSE", help="training waits while it exists"
-    )
+    parser.add_argument("--device", default=device, help=f"where to train (here: {device})")
+    parser.add_argument("--work", type=Path, help="folder of checkpoints and latents (work/ beside this script)")
+    parser.add_argument("--weights", type=Path, help="folder the model is exported to (weights/ beside this script)")
+    parser.add_argument("--sheets", type=Path, help="folder of the PNG sheets (samples/ beside this script)")
+    parser.add_argument("--pause-file", type=Path, help="training waits while this file exists (PAUSE in --work)")
     parser.add_argument("--export-only", action="store_true", help="export the checkpoints as they are, train nothing")
-    parser.add_argument("--toy", action="store_true", help="a toy recipe that ends in seconds, to try the script")
+    parser.add_argument("--toy", action="store_true", help="try the script in seconds, in a temporary folder")
     return parser
 
 

@@ -171,7 +171,10 @@ class _State:
             moments = {
                 key: torch.empty_like(parameter).copy_(tensors[f"{key}:{name}"]) for key in ("exp_avg", "exp_avg_sq")
             }
-            self.optimiser.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+            self.optimiser.state[parameter] = {
+                "step": torch.tensor(float(self.step), device=parameter.device),
+                **moments,
+            }
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"weights:{name}": value for name, value in self.weights.items()}

@@ -19,9 +19,9 @@ MODELS = Path(models.postcard.train.__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def shipped() -> Evaluation:
-    pipeline = StableDiffusionXLPipeline.from_pretrained(WEIGHTS, torch_dtype=torch.float32)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(WEIGHTS, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
-    tiny = AutoencoderTiny.from_pretrained(WEIGHTS / PREVIEW_FOLDER, torch_dtype=torch.float32)
+    tiny = AutoencoderTiny.from_pretrained(WEIGHTS / PREVIEW_FOLDER, dtype=torch.float32)
     return Evaluation(pipeline, tiny, WEIGHTS, captions=1, batch=1)
 
 
