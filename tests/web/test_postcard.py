@@ -4,14 +4,10 @@ import base64
 import io
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from scheduler.postcard import bundled_model
 from tests.web.page import Page
 from tests.web.server import Server
-
-pytestmark = pytest.mark.skipif(not bundled_model().is_dir(), reason="the weights of Postcard are not there yet")
 
 NUM_STEPS = 8
 PICTURE_AS_PNG = """
