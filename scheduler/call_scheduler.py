@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from scheduler.cost import CostModel
 from scheduler.request import Request, call_key
 from scheduler.scheduler import Group, Scheduler
 
@@ -12,9 +13,9 @@ class CallScheduler(Scheduler):
     Of several batches that could go, the one with the oldest request goes: nobody starves.
     """
 
-    def __init__(self, max_rows: int, max_batch: int, max_wait: float) -> None:
+    def __init__(self, cost: CostModel, max_batch: int, max_wait: float) -> None:
         super().__init__()
-        self._max_rows = max_rows
+        self._cost = cost
         self._max_batch = max_batch
         self._max_wait = max_wait
 
@@ -35,7 +36,8 @@ class CallScheduler(Scheduler):
 
     def _capacity(self, group: Group) -> int:
         """How many requests a call may take; those of a group all have the same number of rows."""
-        return min(self._max_batch, self._max_rows // group.waiting[0].params.num_rows)
+        params = group.waiting[0].params
+        return min(self._max_batch, self._cost.max_rows(params.pixels) // params.num_rows)
 
     def _seconds_to_due(self, group: Group, now: float) -> float:
         if len(group.waiting) >= self._capacity(group):

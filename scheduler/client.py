@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from scheduler import wire
-from scheduler.cost import request_cost
+from scheduler.cost import CostModel
 from scheduler.messages import (
     Abort,
     Add,
@@ -116,7 +116,7 @@ class _Worker:
         if request_id in self._requests:
             raise ValueError(f"a request with the id {request_id!r} is already running")
         self._send(Add(request_id, params))
-        events = self._requests[request_id] = _Events(request_cost(params, self.info))
+        events = self._requests[request_id] = _Events(CostModel(self.info).request_cost(params))
         self.load += events.cost
         return events
 

@@ -16,10 +16,10 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class RequestOutput:
-    """What one step gave one request.
+    """What the engine has for one request.
 
-    `steps_done` counts completed steps, 1..num_steps. `preview` is the predicted clean image where one was due, `image`
-    the finished picture after the last step. `error` ends the request, with a reason for people.
+    `steps_done` counts completed steps, 1..num_steps. `preview` is the predicted clean image after as many steps,
+    `image` the finished picture. `error` ends the request, with a reason for people and a `code` for programs.
     """
 
     request: Request
@@ -27,6 +27,7 @@ class RequestOutput:
     preview: Pixels | None = None
     image: Pixels | None = None
     error: str | None = None
+    code: str = "engine_error"
     prompt_truncated: bool = False
 
 
@@ -34,7 +35,8 @@ class RequestOutput:
 class StepOutput:
     """One denoising step of a batch. `num_rows` counts UNet rows, padding not included; times in seconds.
 
-    `memory_used` and `memory_total` are the device's, in bytes; 0 where there is nothing to tell.
+    `memory_used` and `memory_total` are the device's, in bytes; 0 where there is nothing to tell. `out_of_memory`
+    counts how often the batch did not fit and was halved; `fitting_rows`, set then, is what did fit.
     """
 
     outputs: Sequence[RequestOutput]
@@ -44,6 +46,10 @@ class StepOutput:
     padded_rows: int = 0
     memory_used: int = 0
     memory_total: int = 0
+    out_of_memory: int = 0
+    fitting_rows: int | None = None
+    prompt_hits: int = 0
+    prompt_misses: int = 0
 
 
 OnStep = Callable[[StepOutput], None]
@@ -55,13 +61,19 @@ class Engine(Protocol):
     `run` takes requests whose batch keys agree and reports each denoising step through `on_step` before it goes on: a
     step engine makes one step and returns, a call engine makes all of them. A request seen for the first time is
     encoded and given its latents by `run`; a request whose status is no longer RUNNING when `on_step` returns is not
-    reported again. `release` forgets a request, known or not; it is never called while `run` runs.
+    reported again by `run`. `release` forgets a request, known or not; it is never called while `run` runs.
+
+    An engine may make previews and pictures beside the steps: then `run` reports a step without them, and `collect`
+    gives them when they are ready. A request that made its last step and has no picture yet is DECODING. With `wait`,
+    `collect` returns only when it has something, or nothing is being made.
     """
 
     @property
     def info(self) -> ModelInfo: ...
 
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None: ...
+
+    def collect(self, *, wait: bool) -> Sequence[RequestOutput]: ...
 
     def release(self, request: Request) -> None: ...
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from scheduler.engine import OnStep, Pixels, RequestOutput, StepOutput
-from scheduler.messages import ModelInfo, WorkerConfig
-from scheduler.request import GenerateParams, Request, Status, batch_key, call_key
+from scheduler.messages import ModelInfo, StepTime, WorkerConfig
+from scheduler.request import SAMPLERS, GenerateParams, Request, Status, batch_key, call_key
 
 FAILING_PROMPT = "fail this request"
 """A request with this prompt fails at its first step, alone."""
@@ -55,6 +55,12 @@ class FakeEngine:
             dtype="float32",
             batching=config.batching,
             max_rows=config.max_rows,
+            max_step_seconds=config.max_step_seconds,
+            step_times=tuple(
+                StepTime(pixels, 2, max(config.fake_step_seconds, 1e-4)) for pixels in (64 * 64, 256 * 256)
+            ),
+            sampler="euler",
+            samplers=SAMPLERS,
         )
         self._config = config
         self._gate = gate
@@ -68,6 +74,9 @@ class FakeEngine:
             running = [request for request in batch if request.status is Status.RUNNING]
             if running:
                 self._step(running, on_step)
+
+    def collect(self, *, wait: bool) -> Sequence[RequestOutput]:  # noqa: ARG002 - nothing is made beside the steps
+        return []
 
     def release(self, request: Request) -> None:
         self.known.pop(request, None)

@@ -49,6 +49,7 @@ class Loop:
         batch = self._scheduler.schedule(time.monotonic())
         if batch:
             self._run(batch)
+        self._collect(wait=not batch)
         self._release_ended()
 
     def _drain(self, *, wait: bool = False) -> None:
@@ -92,12 +93,19 @@ class Loop:
     def _on_step(self, output: StepOutput) -> None:
         """After every denoising step, also those inside a pipeline call."""
         self.step_counter += 1
-        ended = self._scheduler.postprocess(output)
-        self._ended += ended
-        outgoing = [_outgoing(result) for result in output.outputs if result.request.is_live or result.request in ended]
-        stats = self._stats(output)
-        self._emit([stats, *(item for item in outgoing if item is not None)])
+        self._emit([self._stats(output)])
+        self._take(output.outputs)
         self._drain()
+
+    def _take(self, outputs: Sequence[RequestOutput]) -> None:
+        ended = self._scheduler.postprocess(outputs)
+        self._ended += ended
+        outgoing = [_outgoing(result) for result in outputs if result.request.is_live or result.request in ended]
+        self._emit([item for item in outgoing if item is not None])
+
+    def _collect(self, *, wait: bool) -> None:
+        """Takes what the engine made beside the steps."""
+        self._take(self._engine.collect(wait=wait))
 
     def _release_ended(self) -> None:
         while self._ended:

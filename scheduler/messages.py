@@ -4,7 +4,14 @@ from typing import Literal
 
 import msgspec
 
-from scheduler.request import GenerateParams
+from scheduler.request import GenerateParams, SamplerName
+
+
+class Lora(msgspec.Struct, frozen=True):
+    """Low-rank weights to add to a model; `path` is a file, a folder or a hub id."""
+
+    path: str
+    scale: float = 1.0
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,11 +20,17 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     engine: Literal["sdxl", "fake"] = "sdxl"
     model: str
     preview_model: str | None = None
+    vae: str | None = None  # in place of the model's own
+    loras: tuple[Lora, ...] = ()
+    sampler: SamplerName | None = None  # None: the model's own
+    calibration: Literal["auto", "skip", "fresh"] = "auto"  # auto: from the cache where it is there
+    cache_dir: str | None = None  # None: the user's own
     device: str = "auto"
     index: int = 0  # among the workers of one service, which share the devices out
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     batching: Literal["step", "call"] = "step"
     max_rows: int = 32
+    max_step_seconds: float = 1.0  # a batch grows beyond where it pays as long as a step takes no longer
     call_batch: int = 8
     call_wait_ms: int = 50
     threads: int = 0  # 0: as many as the machine has cores
@@ -30,8 +43,20 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("call_batch must be at least 1")
 
 
+class StepTime(msgspec.Struct, frozen=True):
+    """A measured denoising step of `rows` UNet rows, each of `pixels` pixels of picture."""
+
+    pixels: int
+    rows: int
+    seconds: float
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the front end must know of a loaded model to validate requests. Sizes in pixels."""
+    """What the front end must know of a loaded model to validate requests. Sizes in pixels.
+
+    `max_rows` bounds every batch; `step_times`, from which `CostModel` tells how far each size fills it, holds at least
+    one. `guidance_rows`: the rows that a request with guidance takes.
+    """
 
     name: str
     default_width: int
@@ -43,6 +68,11 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     batching: str
     max_rows: int
+    max_step_seconds: float
+    step_times: tuple[StepTime, ...]
+    sampler: SamplerName | None  # None: the model's own is not one of those that have a name
+    samplers: tuple[SamplerName, ...]
+    guidance_rows: Literal[1, 2] = 2
 
 
 # From the service to a worker.
@@ -113,7 +143,9 @@ class Finished(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """`code` is for programs (`engine_error`, `worker_lost`), `message` for people."""
+    """`code` is for programs (`engine_error`, `out_of_memory`, `deadline`, `encode_error`, `worker_lost`), `message`
+    for people.
+    """
 
     request_id: str
     code: str
@@ -128,7 +160,11 @@ RequestEvent = Started | Preview | Finished | Failed | Cancelled
 
 
 class StepStats(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Numbers of one step, for the service's metrics. `stages` maps a stage to the seconds it took."""
+    """Numbers of one step, for the service's metrics.
+
+    `stages` maps a stage to the seconds it took. `max_rows` is the cap for the step's size. `out_of_memory` counts how
+    often the batch had to be halved, `prompt_hits` and `prompt_misses` texts that were and were not remembered.
+    """
 
     step_counter: int
     batch_size: int
@@ -145,6 +181,9 @@ class StepStats(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     previews_coalesced: int
     memory_used: int
     memory_total: int
+    out_of_memory: int = 0
+    prompt_hits: int = 0
+    prompt_misses: int = 0
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag=True):

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from scheduler.cost import step_pixels
-from scheduler.engine import StepOutput
+from scheduler.cost import CostModel
+from scheduler.engine import RequestOutput
 from scheduler.request import GenerateParams, Request, Status, batch_key
 
 
@@ -16,7 +16,7 @@ class Group:
 
     waiting: deque[Request] = field(default_factory=deque)
     running: list[Request] = field(default_factory=list)
-    served: int = 0
+    served: float = 0.0
 
     @property
     def is_busy(self) -> bool:
@@ -64,9 +64,9 @@ class Scheduler(ABC):
     def seconds_to_next(self, now: float) -> float | None:
         """How long until `schedule` has a batch, if nothing arrives: 0 for at once, None for never."""
 
-    def postprocess(self, output: StepOutput) -> list[Request]:
-        """Writes a step's progress down and returns the requests that ended with it."""
-        live = [result for result in output.outputs if result.request.status is Status.RUNNING]
+    def postprocess(self, outputs: Sequence[RequestOutput]) -> list[Request]:
+        """Writes the progress down and returns the requests that ended with it."""
+        live = [result for result in outputs if result.request.status is Status.RUNNING]
         for result in live:
             result.request.steps_done = result.steps_done
             if result.error is not None:
@@ -121,10 +121,10 @@ class StepScheduler(Scheduler):
     second: whoever overtook it there could keep it waiting for ever, and one idle row for a few steps is cheap.
     """
 
-    def __init__(self, max_rows: int) -> None:
+    def __init__(self, cost: CostModel) -> None:
         super().__init__()
-        self._max_rows = max_rows
-        self._minimum = 0  # the level of the group served last, before that step
+        self._cost = cost
+        self._minimum = 0.0  # the level of the group served last, before that step
 
     def add(self, request: Request) -> None:
         super().add(request)
@@ -139,7 +139,7 @@ class StepScheduler(Scheduler):
         group = min(busy, key=lambda group: group.served)
         self._minimum = group.served
         self._refill(group, now)
-        group.served += sum(step_pixels(request.params) for request in group.running)
+        group.served += self._cost.step_seconds(_num_rows(group.running), group.running[0].params.pixels)
         self._forget_idle_groups()
         return list(group.running)
 
@@ -149,8 +149,10 @@ class StepScheduler(Scheduler):
     _key = staticmethod(batch_key)
 
     def _refill(self, group: Group, now: float) -> None:
-        num_rows = sum(request.params.num_rows for request in group.running)
-        while group.waiting and num_rows + group.waiting[0].params.num_rows <= self._max_rows:
+        num_rows = _num_rows(group.running)
+        some = (group.running or group.waiting)[0]
+        max_rows = self._cost.max_rows(some.params.pixels)
+        while group.waiting and num_rows + group.waiting[0].params.num_rows <= max_rows:
             num_rows += self._start(group, now).params.num_rows
 
     def _forget_idle_groups(self) -> None:
@@ -158,3 +160,7 @@ class StepScheduler(Scheduler):
         for key, group in list(self._groups.items()):
             if not group.is_busy and group.served <= self._minimum:
                 del self._groups[key]
+
+
+def _num_rows(requests: Iterable[Request]) -> int:
+    return sum(request.params.num_rows for request in requests)

@@ -19,6 +19,7 @@ import msgspec
 
 from scheduler import wire
 from scheduler.call_scheduler import CallScheduler
+from scheduler.cost import CostModel
 from scheduler.engine import Engine, LoadError, describe
 from scheduler.loop import Inbox, Loop, Stop
 from scheduler.messages import Add, Heartbeat, Loading, Ready, StartFailed, WorkerConfig
@@ -44,10 +45,10 @@ def load_engine(config: WorkerConfig, progress: Callable[[str], None]) -> Engine
     return fake_engine.load(config, progress)
 
 
-def make_scheduler(config: WorkerConfig) -> Scheduler:
+def make_scheduler(config: WorkerConfig, cost: CostModel) -> Scheduler:
     if config.batching == "call":
-        return CallScheduler(config.max_rows, config.call_batch, config.call_wait_ms / 1000)
-    return StepScheduler(config.max_rows)
+        return CallScheduler(cost, config.call_batch, config.call_wait_ms / 1000)
+    return StepScheduler(cost)
 
 
 async def serve(
@@ -107,7 +108,7 @@ class _Worker:
             traceback.print_exc()
             emit([StartFailed(describe(error))])
             return 1
-        self._loop = Loop(engine, make_scheduler(self._config), self._inbox, emit)
+        self._loop = Loop(engine, make_scheduler(self._config, CostModel(engine.info)), self._inbox, emit)
         emit([Ready(engine.info)])
         self._loop.run()
         return 0

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from scheduler.client import Client, NotReady
-from scheduler.cost import request_cost
+from scheduler.cost import CostModel
 from scheduler.messages import (
     Cancelled,
     Failed,
@@ -58,7 +58,7 @@ class Generations:
 
         `grace`: seconds it goes on without a watcher; None: to its end.
         """
-        cost = request_cost(params, self.model())
+        cost = CostModel(self.model()).request_cost(params)
         self._check_room(cost)
         generation = Generation(secrets.token_urlsafe(16), params, cost, grace)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scheduler.engine import OnStep
+from scheduler.engine import OnStep, RequestOutput
 from scheduler.messages import ModelInfo, WorkerConfig
 from scheduler.request import Request, Status
 from scheduler.sdxl.prompts import PromptEncoder
@@ -52,6 +52,9 @@ class CallEngine:
             output_type="latent",
             callback_on_step_end=_StepEnd(model, batch, truncated, sampler, on_step),
         )
+
+    def collect(self, *, wait: bool) -> Sequence[RequestOutput]:  # noqa: ARG002 - nothing is made beside the steps
+        return []
 
     def release(self, request: Request) -> None:
         """Nothing is kept of a request between calls."""

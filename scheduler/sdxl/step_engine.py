@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scheduler.engine import OnStep
+from scheduler.engine import OnStep, RequestOutput
 from scheduler.messages import ModelInfo, WorkerConfig
 from scheduler.request import Request
 from scheduler.sdxl.admission import Admission
@@ -40,6 +40,9 @@ class StepEngine:
             for trajectory, prediction in scatter(rows, noise):
                 trajectory.advance(prediction)
         on_step(report(self._model, [_slice(each) for each in trajectories], watch, rows.num_rows))
+
+    def collect(self, *, wait: bool) -> Sequence[RequestOutput]:  # noqa: ARG002 - nothing is made beside the steps
+        return []
 
     def release(self, request: Request) -> None:
         self._trajectories.pop(request.id, None)

@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderTiny, StableDiffusionXLPipeline
 
 from scheduler.engine import LoadError
-from scheduler.messages import ModelInfo, WorkerConfig
+from scheduler.messages import ModelInfo, StepTime, WorkerConfig
 from scheduler.postcard import bundled_model
-from scheduler.request import GenerateParams
+from scheduler.request import SAMPLERS, GenerateParams
 from scheduler.sdxl.device import choose_device, choose_dtype
 from scheduler.sdxl.pretrained import from_pretrained
 from scheduler.sdxl.preview import check_fit, find_preview_model
@@ -65,6 +65,11 @@ class Model:
             dtype=self.dtype_name,
             batching=config.batching,
             max_rows=config.max_rows,
+            max_step_seconds=config.max_step_seconds,
+            step_times=(StepTime(default_size**2, 2, 0.05),),
+            sampler=None,
+            samplers=SAMPLERS,
+            guidance_rows=1 if self.is_distilled else 2,
         )
 
 

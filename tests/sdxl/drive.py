@@ -1,5 +1,6 @@
 """Run requests through an engine as the loop does, and keep all that comes out."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,10 +9,12 @@ import pytest
 from torch import Tensor
 
 from scheduler.call_scheduler import CallScheduler
+from scheduler.cost import CostModel
 from scheduler.engine import Engine, Pixels, StepOutput
 from scheduler.request import GenerateParams, Request
 from scheduler.scheduler import Scheduler, StepScheduler
 from scheduler.sdxl import call_engine, results, step_engine
+from tests.info import make_info
 
 
 @dataclass
@@ -60,7 +63,7 @@ class Driver:
             trace.image, trace.error, trace.prompt_truncated = result.image, result.error, result.prompt_truncated
             if result.preview is not None:
                 trace.previews[result.steps_done] = result.preview
-        self.scheduler.postprocess(output)
+        self.scheduler.postprocess(output.outputs)
         self._after_step(len(self.steps))
 
     def _spy_on_report(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +81,10 @@ class Driver:
 
 
 def _scheduler(engine: Engine, max_rows: int) -> Scheduler:
+    cost = CostModel(make_info(max_rows=max_rows, max_step_seconds=math.inf))
     if engine.info.batching == "step":
-        return StepScheduler(max_rows)
-    return CallScheduler(max_rows, max_batch=8, max_wait=0.0)
+        return StepScheduler(cost)
+    return CallScheduler(cost, max_batch=8, max_wait=0.0)
 
 
 def make_request(id_: str = "request", **params: Any) -> Request:

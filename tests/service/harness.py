@@ -21,7 +21,7 @@ from scheduler import worker
 from scheduler.client import Client
 from scheduler.fake_engine import FakeEngine, colour_of, picture
 from scheduler.images import encode_image, encode_preview
-from scheduler.messages import ModelInfo, WorkerConfig
+from scheduler.messages import WorkerConfig
 from scheduler.request import GenerateParams
 from service.app import make_app
 from service.generation import Generation
@@ -29,19 +29,9 @@ from service.generations import Generations
 from service.keys import GENERATIONS, METRICS
 from service.server import HTTP_OPTIONS
 from service.settings import ServeSettings
+from tests.info import make_info
 
-MODEL = ModelInfo(
-    name="fake",
-    default_width=256,
-    default_height=256,
-    size_multiple=8,
-    min_size=64,
-    max_size=1024,
-    device="cpu",
-    dtype="float32",
-    batching="step",
-    max_rows=32,
-)
+MODEL = make_info(name="fake", max_size=1024)
 
 
 class FakeWorker:
