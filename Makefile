@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 SERVE := $(VENV)/.serve-ready
 DEV := $(VENV)/.dev-ready
+CLIENTS := tests/clients/node_modules/.package-lock.json
 
 # A Linux machine without an NVIDIA driver takes PyTorch's CPU build, which is gigabytes smaller.
 TORCH_INDEX ?= $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1 && echo https://download.pytorch.org/whl/cpu)
 
 .DEFAULT_GOAL := all
-.PHONY: all serve test lint types format bench clean help
+.PHONY: all serve test clients lint types format screenshots bench clean help
 
 all: lint types test  ## lint, types and tests
 
@@ -26,6 +27,8 @@ serve: $(SERVE)  ## start the service (PORT=8000 MODEL=folder-or-hub-id ARGS="--
 test: $(DEV)  ## run the tests (ARGS="-k name" for some of them)
 	@echo "Running the tests"
 	@$(BIN)/python -m pytest $(ARGS)
+
+clients: $(CLIENTS)  ## install the JavaScript clients that some tests run (needs npm)
 
 lint: $(DEV)  ## ruff: rules and formatting
 	@echo "Checking style"
@@ -40,12 +43,15 @@ format: $(DEV)  ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+screenshots: $(DEV)  ## take the pictures of the page that are in docs/ (needs Chromium)
+	@LATENTCAST_SCREENSHOTS=1 LATENTCAST_REQUIRE_TOOLS=1 $(BIN)/python -m pytest tests/web/test_screenshots.py
+
 bench: $(DEV)  ## compare the ways to serve on this machine, in short (some minutes)
 	@$(BIN)/python -m benchmarks.compare --short --output out $(ARGS)
 
 clean:  ## remove the virtual environment, caches and outputs
 	@echo "Removing $(VENV), caches and outputs"
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist out
+	@rm -rf $(VENV) tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist out
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
@@ -67,4 +73,9 @@ $(SERVE): $(VENV)/.torch-ready pyproject.toml
 $(DEV): $(SERVE)
 	@echo "Installing the development tools"
 	@$(PIP) --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+$(CLIENTS): tests/clients/package-lock.json
+	@echo "Installing the JavaScript clients"
+	@cd tests/clients && npm ci --silent --no-audit --no-fund
 	@touch $@

@@ -1,1 +1,1 @@
-"""Load generation and comparisons over real HTTP, and the plots made from their stored results."""
+"""Load and comparisons over real HTTP, the engine from inside, and the plots made from their stored results."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from statistics import median
+from typing import Self
 
 import msgspec
 
@@ -34,6 +35,11 @@ class Range(msgspec.Struct, frozen=True):
     min: float
     median: float
     max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Of at least one value."""
+        return cls(min(values), median(values), max(values))
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,4 +94,4 @@ def _figures(rounds: Sequence[Round], baseline: dict[int, float]) -> Figures:
 
 
 def range_of(values: Sequence[float]) -> Range | None:
-    return Range(min(values), median(values), max(values)) if values else None
+    return Range.of(values) if values else None

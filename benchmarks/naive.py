@@ -63,7 +63,7 @@ class Painter:
             _: object, index: int, __: object, tensors: dict[str, torch.Tensor]
         ) -> dict[str, torch.Tensor]:
             if params.preview_due(index):
-                preview = decode(self.model.tiny_vae, tensors["latents"])[0]
+                preview = _pixels(self.model.tiny_vae, tensors["latents"])
                 emit(_event(encode_preview(preview, params), index + 1, params))
             return tensors
 
@@ -78,7 +78,7 @@ class Painter:
             callback_on_step_end=send_preview,
             output_type="latent",
         )
-        return decode(self._shared.vae, output.images)[0]
+        return _pixels(self._shared.vae, output.images)
 
     @property
     def _shared(self) -> Any:
@@ -130,6 +130,12 @@ def make_app(painter: Painter) -> web.Application:
     app = web.Application()
     app.add_routes([web.post("/stream", stream), web.get("/readyz", ready)])
     return app
+
+
+def _pixels(vae: Any, latents: torch.Tensor) -> Pixels:
+    """[1, 4, h/8, w/8] latents -> [h, w, 3] uint8."""
+    pixels: Pixels = decode(vae, latents).pixels[0].cpu().numpy()
+    return pixels
 
 
 def _parse(body: dict[str, Any], default_size: int) -> GenerateParams:

@@ -11,13 +11,20 @@ from matplotlib.figure import Figure
 
 from benchmarks.comparison import Comparison, Figures, Range
 from benchmarks.results import LoadResult, Sample
+from benchmarks.soak.results import WARM_UP_SHARE, SoakResult
 from benchmarks.tables import environment_line
 
 
 def plot(stored: Path, output: Path) -> None:
-    """Draws a stored load run or comparison into a PNG file."""
-    result = msgspec.json.decode(stored.read_bytes(), type=LoadResult | Comparison)
-    figure = plot_load(result) if isinstance(result, LoadResult) else plot_comparison(result)
+    """Draws a stored load run, comparison or run of mixed traffic into a PNG file."""
+    result = msgspec.json.decode(stored.read_bytes(), type=LoadResult | Comparison | SoakResult)
+    match result:
+        case LoadResult():
+            figure = plot_load(result)
+        case Comparison():
+            figure = plot_comparison(result)
+        case SoakResult():
+            figure = plot_soak(result)
     figure.text(0.5, 0.01, environment_line(result.environment), ha="center", fontsize=6, color="0.4")
     figure.savefig(output, dpi=150)
 
@@ -53,6 +60,26 @@ def plot_comparison(result: Comparison) -> Figure:
         ranges = {mode: chosen for mode, figures in result.figures.items() if (chosen := pick(figures))}
         _bars(axes, title, ranges)
     figure.suptitle(f"{result.name}: {result.clients} clients, {result.dtype}")
+    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))  # type: ignore[union-attr,call-arg]
+    return figure
+
+
+def plot_soak(result: SoakResult) -> Figure:
+    """Left: how many requests ended so far, by how. Right: memory; the vertical line is where the warm-up ends."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    ends, memory = figure.subplots(1, 2)
+    for outcome in dict.fromkeys(ending.outcome for ending in result.endings):
+        times = sorted(ending.at for ending in result.endings if ending.outcome == outcome)
+        ends.step([0.0, *times], range(len(times) + 1), where="post", label=f"{outcome}: {len(times)}")
+    ends.set(xlabel="s", ylabel="requests ended", ylim=(0, None))
+    ends.legend()
+    times = [sample.at for sample in result.memory]
+    memory.plot(times, [sample.service_mib for sample in result.memory], label="service")
+    memory.plot(times, [sample.worker_mib for sample in result.memory], label="worker")
+    memory.axvline(WARM_UP_SHARE * result.seconds, color="0.7", linewidth=1)
+    memory.set(xlabel="s", ylabel="resident memory, MiB", ylim=(0, None))
+    memory.legend()
+    figure.suptitle(f"{len(result.endings)} requests of {result.plan.clients} clients, {len(result.problems)} problems")
     figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))  # type: ignore[union-attr,call-arg]
     return figure
 

@@ -1,5 +1,6 @@
 """Servers under test: started as processes of their own, waited for, watched and stopped."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -35,12 +36,16 @@ class Server:
 
 @contextmanager
 def running_server(command: Sequence[str], port: int, log: Path, *, timeout: float = 120) -> Iterator[Server]:
-    """Runs `python -m <command>` until the block ends, its output in `log`. Waits `timeout` seconds for ready."""
+    """Runs `python -m <command>` until the block ends, its output in `log`. Waits `timeout` seconds for ready.
+
+    Speeds that it measures of its model are kept beside the log.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     url = f"http://127.0.0.1:{port}"
     started = time.perf_counter()
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, stdout=output, stderr=output)
+        env = {**os.environ, "LATENTCAST_CACHE_DIR": str(log.parent / "speeds")}
+        process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=env, stdout=output, stderr=output)
     try:
         _wait_until_ready(process, url, log, timeout)
         yield Server(url, psutil.Process(process.pid), time.perf_counter() - started)

@@ -185,7 +185,7 @@ LATENCY = Section(
         ),
         Panel(
             "Time between previews",
-            "From one preview of a request to its next.",
+            "From one preview of a picture to its next.",
             units.Seconds,
             percentiles("preview_interval_seconds"),
         ),
@@ -225,18 +225,21 @@ BATCH = Section(
             "Mean requests and UNet rows a step; a request with guidance takes two rows.",
             units.Short,
             (Query(mean("batch_size"), "requests"), Query(mean("batch_rows"), "rows")),
+            width=6,
         ),
         Panel(
             "Occupancy",
-            "Mean share of the largest batch that steps fill.",
+            "Mean share of the largest batch that steps fill, as large as their size allows.",
             units.PercentUnit,
             (Query(mean("batch_occupancy_ratio"), "occupancy"),),
+            width=6,
         ),
         Panel(
             "Step duration",
             "One denoising step of the whole batch, p95 by number of rows.",
             units.Seconds,
             (Query(quantile(0.95, "step_duration_seconds", by="rows"), "{{rows}} rows"),),
+            width=6,
         ),
         Panel(
             "Time by stage",
@@ -244,12 +247,14 @@ BATCH = Section(
             units.PercentUnit,
             (Query(total_rate("stage_duration_seconds_sum", by="stage"), "{{stage}}"),),
             "stacked",
+            6,
         ),
         Panel(
             "Rows and steps",
             "UNet rows and denoising steps a second.",
             units.OpsPerSecond,
             (Query(total_rate("rows_total"), "rows"), Query(total_rate("steps_total"), "steps")),
+            width=6,
         ),
         Panel(
             "Padding",
@@ -264,6 +269,30 @@ BATCH = Section(
                     "padding",
                 ),
             ),
+            width=6,
+        ),
+        Panel(
+            "Prompt cache",
+            "Share of prompts whose embeddings were remembered. What is not remembered is encoded between two steps.",
+            units.PercentUnit,
+            (
+                Query(
+                    share(
+                        total_rate("prompt_cache_total", 'result="hit"'),
+                        total_rate("prompt_cache_total"),
+                    ),
+                    "hits",
+                ),
+            ),
+            width=6,
+        ),
+        Panel(
+            "Out of memory",
+            "Batches that the device had no memory for, from one point of the graph to the next. Each was halved and "
+            "its step made again, and batches of that size stay smaller from then on.",
+            units.Short,
+            (Query(f"sum(increase({metric('worker_oom_total')}[$__rate_interval]))", "halved"),),
+            width=6,
         ),
     ),
 )

@@ -1,16 +1,14 @@
 """What the service holds: one client for all of its workers."""
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-from scheduler import wire
+from scheduler.bell import Bell
 from scheduler.cost import CostModel
+from scheduler.link import Link
 from scheduler.messages import (
     Abort,
     Add,
     Cancelled,
-    Command,
     Drain,
     Failed,
     Finished,
@@ -22,6 +20,9 @@ from scheduler.messages import (
     Started,
 )
 from scheduler.request import GenerateParams
+
+ENDS = (Finished, Failed, Cancelled)
+ABOUT_ONE_REQUEST = (Preview, Started, *ENDS)
 
 
 class NotReady(Exception):  # noqa: N818 - a state of the service, not a fault
@@ -36,6 +37,8 @@ class Client:
         """Called with a worker's name and each of its reports that is not about one request."""
         self.info: ModelInfo | None = None
         """The model; None until the first worker is ready."""
+        self.costs: CostModel | None = None
+        """What it costs, as `info`."""
         self._workers: dict[str, _Worker] = {}
 
     @property
@@ -51,12 +54,16 @@ class Client:
         """Sends a request to the least loaded worker.
 
         The iterator ends after exactly one Finished, Failed or Cancelled. Of the previews that were not yet taken from
-        it, it holds the newest only. Raises NotReady.
+        it, it holds the newest only, unless `params` keeps them all. Raises NotReady.
         """
-        ready = [worker for worker in self._workers.values() if worker.is_ready]
+        return self._workers[self.next_worker()].add(request_id, params)
+
+    def next_worker(self) -> str:
+        """The name of the one that the next request goes to. Raises NotReady."""
+        ready = [name for name, worker in self._workers.items() if worker.is_ready]
         if not ready:
             raise NotReady("no worker is ready")
-        return min(ready, key=lambda worker: worker.load).add(request_id, params)
+        return min(ready, key=lambda name: self._workers[name].load)
 
     def abort(self, request_id: str) -> None:
         """Asks for the request to end soon, with Cancelled unless it ends otherwise first. Unknown ids are ignored."""
@@ -68,42 +75,44 @@ class Client:
         if name in self._workers:
             self._workers[name].drain()
 
-    async def attach(
-        self,
-        name: str,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        on_report: Callable[[Report], None] | None = None,
-    ) -> None:
+    async def attach(self, name: str, link: Link, on_report: Callable[[Report], None] | None = None) -> None:
         """Runs the connection to a worker until it ends; requests that are still with the worker then fail.
 
         `on_report` is told what the client's own is told, of this worker.
         """
-        worker = self._workers[name] = _Worker(writer)
+        worker = self._workers[name] = _Worker(link)
         try:
-            while (report := await wire.read(reader, wire.REPORTS)) is not None:
-                if isinstance(report, Started | Preview | Finished | Failed | Cancelled):
-                    worker.deliver(report)
-                    continue
-                if isinstance(report, Ready):
-                    self.info = worker.info = report.info
-                if on_report is not None:
-                    on_report(report)
-                if self.on_report is not None:
-                    self.on_report(name, report)
+            while reports := await link.receive():
+                for report in reports:
+                    if isinstance(report, ABOUT_ONE_REQUEST):
+                        worker.deliver(report)
+                    else:
+                        self._take_in(name, worker, report, on_report)
         finally:
             del self._workers[name]
             worker.lose()
-            writer.close()
+            link.close()
+
+    def _take_in(
+        self, name: str, worker: "_Worker", report: Report, on_report: Callable[[Report], None] | None
+    ) -> None:
+        if isinstance(report, Ready):
+            self.info = worker.info = report.info
+            self.costs = worker.costs = CostModel(report.info)
+        if on_report is not None:
+            on_report(report)
+        if self.on_report is not None:
+            self.on_report(name, report)
 
 
 class _Worker:
     """One worker, its connection and the requests it has."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, link: Link) -> None:
         self.info: ModelInfo | None = None
+        self.costs: CostModel | None = None
         self.load = 0.0  # cost of the requests it has
-        self._writer = writer
+        self._link = link
         self._is_draining = False
         self._requests: dict[str, _Events] = {}
 
@@ -112,21 +121,23 @@ class _Worker:
         return self.info is not None and not self._is_draining
 
     def add(self, request_id: str, params: GenerateParams) -> "_Events":
-        assert self.info is not None
+        assert self.costs is not None
         if request_id in self._requests:
             raise ValueError(f"a request with the id {request_id!r} is already running")
-        self._send(Add(request_id, params))
-        events = self._requests[request_id] = _Events(CostModel(self.info).request_cost(params))
+        self._link.send(Add(request_id, params))
+        events = self._requests[request_id] = _Events(
+            self.costs.request_cost(params), keeps_previews=params.keeps_previews
+        )
         self.load += events.cost
         return events
 
     def abort(self, request_id: str) -> None:
         if request_id in self._requests:
-            self._send(Abort(request_id))
+            self._link.send(Abort(request_id))
 
     def drain(self) -> None:
         self._is_draining = True
-        self._send(Drain())
+        self._link.send(Drain())
 
     def deliver(self, event: RequestEvent) -> None:
         events = self._requests.get(event.request_id)
@@ -135,7 +146,7 @@ class _Worker:
         events.put(event)
         if events.has_ended:
             del self._requests[event.request_id]
-            self.load = sum(events.cost for events in self._requests.values())
+            self.load = self.load - events.cost if self._requests else 0.0
 
     def lose(self) -> None:
         """The worker is gone."""
@@ -143,30 +154,27 @@ class _Worker:
             message = "The worker that was painting this image stopped. Please try again."
             self.deliver(Failed(request_id, "worker_lost", message))
 
-    def _send(self, command: Command) -> None:
-        self._writer.write(wire.encode(command))
-
 
 class _Events(AsyncIterator[RequestEvent]):
     """The events of one request, for one reader."""
 
-    def __init__(self, cost: float) -> None:
+    def __init__(self, cost: float, *, keeps_previews: bool) -> None:
         self.cost = cost
         self.has_ended = False
-        self._events: deque[RequestEvent] = deque()
-        self._changed = asyncio.Event()
+        self._keeps_previews = keeps_previews
+        self._events: list[RequestEvent] = []  # few: an empty deque is larger
+        self._changed = Bell()
 
     def put(self, event: RequestEvent) -> None:
-        if self._events and isinstance(self._events[-1], Preview):
+        if self._events and isinstance(self._events[-1], Preview) and not self._keeps_previews:
             self._events.pop()  # a newer picture takes its place
         self._events.append(event)
-        self.has_ended = isinstance(event, Finished | Failed | Cancelled)
-        self._changed.set()
+        self.has_ended = isinstance(event, ENDS)
+        self._changed.ring()
 
     async def __anext__(self) -> RequestEvent:
         while not self._events:
             if self.has_ended:
                 raise StopAsyncIteration
-            self._changed.clear()
             await self._changed.wait()
-        return self._events.popleft()
+        return self._events.pop(0)

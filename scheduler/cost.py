@@ -3,53 +3,62 @@
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from scheduler.messages import ModelInfo, StepTime
 from scheduler.request import GenerateParams
 
 WORTHWHILE = 0.95  # of the best throughput: where a larger batch stops to pay
+DEAREST_TURN = 2
+"""How much less often than a full batch a group is served at the least."""
+
+
+@dataclass(frozen=True, slots=True)
+class SizeCost:
+    """What follows from the step times of one size: `seconds[rows - 1]` a step, in a batch of so many rows."""
+
+    seconds: Sequence[float]
+    knee: int
+    max_rows: int
 
 
 class CostModel:
     """Step times by UNet rows and pixels, interpolated between those measured.
 
-    `step_seconds` is piecewise linear in rows; between sizes the seconds of a row follow a power of the pixels.
+    Piecewise linear in rows; between sizes, and beyond them, the seconds go with a power of the pixels. A measured time
+    above that of a batch of more rows, or of a larger size, is taken for a disturbed measurement and lowered to it: so
+    seconds never fall where rows are added.
     """
 
     def __init__(self, info: ModelInfo) -> None:
-        self._curves = _curves(info.step_times)
         self._max_rows = info.max_rows
         self._max_step_seconds = info.max_step_seconds
         self._default_pixels = info.default_width * info.default_height
+        self._measured = _measured(info.step_times, info.max_rows)
+        self._sizes: dict[int, SizeCost] = {}  # by pixels; a model allows a few thousand sizes at most
 
     def step_seconds(self, num_rows: int, pixels: int) -> float:
-        """Seconds of one denoising step of `num_rows` UNet rows of `pixels` each."""
-        sizes = sorted(self._curves)
-        if len(sizes) == 1:
-            return _at(self._curves[sizes[0]], num_rows) * pixels / sizes[0]
-        index = min(max(bisect_left(sizes, pixels), 1), len(sizes) - 1)
-        low, high = sizes[index - 1], sizes[index]
-        at_low, at_high = _at(self._curves[low], num_rows), _at(self._curves[high], num_rows)
-        share = math.log(pixels / low) / math.log(high / low)
-        return at_low * math.pow(at_high / at_low, share)
+        """Seconds of one denoising step of `num_rows` UNet rows, 1..`ModelInfo.max_rows`, of `pixels` each."""
+        return self._size(pixels).seconds[num_rows - 1]
 
     def max_rows(self, pixels: int) -> int:
         """The batch cap: grows to where a larger batch stops to pay, and on while a step stays short."""
-        counts = range(2, self._max_rows + 1)
-        short = [rows for rows in counts if self.step_seconds(rows, pixels) <= self._max_step_seconds]
-        return max(self.knee(pixels), *short, 2)
+        return self._size(pixels).max_rows
 
     def knee(self, pixels: int) -> int:
         """The fewest rows that give nearly the most rows a second."""
-        counts = range(1, self._max_rows + 1)
-        rates = [rows / self.step_seconds(rows, pixels) for rows in counts]
-        return next(rows for rows, rate in zip(counts, rates, strict=True) if rate >= WORTHWHILE * max(rates))
+        return self._size(pixels).knee
 
     def row_seconds(self, pixels: int) -> float:
         """What a row takes of the device's time in a full batch."""
         rows = self.max_rows(pixels)
         return self.step_seconds(rows, pixels) / rows
+
+    def turn_charge(self, num_rows: int, pixels: int) -> float:
+        """What a step is charged to its group, 1..`DEAREST_TURN`: a row's seconds, against those in a full batch."""
+        relative = self.step_seconds(num_rows, pixels) / num_rows / self.row_seconds(pixels)
+        return min(max(1.0, relative), DEAREST_TURN)
 
     def request_cost(self, params: GenerateParams) -> float:
         """The work of a whole request, in row-steps at the model's own size."""
@@ -65,13 +74,46 @@ class CostModel:
         steps = params.num_steps if num_steps is None else num_steps
         return steps * self.step_seconds(params.num_rows, params.pixels)
 
+    def _size(self, pixels: int) -> SizeCost:
+        size = self._sizes.get(pixels)
+        if size is None:
+            size = self._sizes[pixels] = self._size_cost(self._step_times(pixels))
+        return size
 
-def _curves(step_times: Iterable[StepTime]) -> dict[int, list[tuple[int, float]]]:
-    """By pixels: rows and seconds, in order of rows."""
-    curves: dict[int, list[tuple[int, float]]] = {}
-    for time in sorted(step_times, key=lambda time: time.rows):
-        curves.setdefault(time.pixels, []).append((time.rows, time.seconds))
+    def _size_cost(self, seconds: Sequence[float]) -> SizeCost:
+        rates = [rows / time for rows, time in enumerate(seconds, 1)]
+        worthwhile = WORTHWHILE * max(rates)
+        knee = next(rows for rows, rate in enumerate(rates, 1) if rate >= worthwhile)
+        num_short = sum(time <= self._max_step_seconds for time in seconds)
+        return SizeCost(seconds, knee, max(knee, num_short, 2))
+
+    def _step_times(self, pixels: int) -> Sequence[float]:
+        """Seconds for 1, 2, ... rows."""
+        sizes = list(self._measured)
+        if len(sizes) == 1:
+            return [time * pixels / sizes[0] for time in self._measured[sizes[0]]]
+        index = min(max(bisect_left(sizes, pixels), 1), len(sizes) - 1)
+        low, high = sizes[index - 1], sizes[index]
+        share = math.log(pixels / low) / math.log(high / low)
+        pairs = zip(self._measured[low], self._measured[high], strict=True)
+        return _lowered([at_low * math.pow(at_high / at_low, share) for at_low, at_high in pairs])
+
+
+def _measured(step_times: Iterable[StepTime], max_rows: int) -> dict[int, Sequence[float]]:
+    """Seconds for 1..max_rows rows, by pixels, in order of pixels."""
+    points: dict[int, list[tuple[int, float]]] = {}
+    for time in sorted(step_times, key=lambda time: (time.pixels, time.rows)):
+        points.setdefault(time.pixels, []).append((time.rows, time.seconds))
+    counts = range(1, max_rows + 1)
+    curves = {pixels: _lowered([_at(curve, rows) for rows in counts]) for pixels, curve in points.items()}
+    for smaller, larger in reversed(list(pairwise(curves))):
+        curves[smaller] = [min(times) for times in zip(curves[smaller], curves[larger], strict=True)]
     return curves
+
+
+def _lowered(seconds: Sequence[float]) -> Sequence[float]:
+    """Each to the least of those that follow: disturbances make a measured time longer, never shorter."""
+    return list(accumulate(reversed(seconds), min))[::-1]
 
 
 def _at(curve: Sequence[tuple[int, float]], num_rows: int) -> float:

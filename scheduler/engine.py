@@ -36,7 +36,7 @@ class StepOutput:
     """One denoising step of a batch. `num_rows` counts UNet rows, padding not included; times in seconds.
 
     `memory_used` and `memory_total` are the device's, in bytes; 0 where there is nothing to tell. `out_of_memory`
-    counts how often the batch did not fit and was halved; `fitting_rows`, set then, is what did fit.
+    counts how often something did not fit and was halved; `fitting_rows`, set if that was the batch, is what did fit.
     """
 
     outputs: Sequence[RequestOutput]
@@ -64,7 +64,8 @@ class Engine(Protocol):
     reported again by `run`. `release` forgets a request, known or not; it is never called while `run` runs.
 
     An engine may make previews and pictures beside the steps: then `run` reports a step without them, and `collect`
-    gives them when they are ready. A request that made its last step and has no picture yet is DECODING. With `wait`,
+    gives them when they are ready. A request that made its last step and has no picture yet is DECODING. The loop asks
+    in every `on_step`, after every turn, and every few milliseconds while there is nothing else to do. With `wait`,
     `collect` returns only when it has something, or nothing is being made.
     """
 
@@ -80,6 +81,10 @@ class Engine(Protocol):
 
 class LoadError(Exception):
     """An engine cannot be loaded. The message is one line that says what to do."""
+
+
+class DeviceLost(Exception):  # noqa: N818 - a state of the device
+    """The device takes no more work from this process; only another process can go on."""
 
 
 def describe(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """All that crosses the socket between the service and a worker."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -46,9 +46,9 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
 class StepTime(msgspec.Struct, frozen=True):
     """A measured denoising step of `rows` UNet rows, each of `pixels` pixels of picture."""
 
-    pixels: int
-    rows: int
-    seconds: float
+    pixels: Annotated[int, msgspec.Meta(ge=1)]
+    rows: Annotated[int, msgspec.Meta(ge=1)]
+    seconds: Annotated[float, msgspec.Meta(gt=0)]
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

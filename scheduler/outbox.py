@@ -79,8 +79,9 @@ class Outbox:
     """Sends reports in order, and previews when there is room for them.
 
     Previews wait in one slot per request, where a newer one replaces an older one, before encoding and again before
-    sending; all else waits in a queue that drops nothing. Reports go before previews, so a request's `Started` is sent
-    before its first preview; what ends a request also empties its slots, so no preview follows it.
+    sending; all else waits in a queue that drops nothing, and so do the previews of a request that keeps them. Reports
+    go before previews, so a request's `Started` is sent before its first preview; what ends a request also empties its
+    slots, so no preview follows it.
 
     `emit` may be called from any thread; all the rest happens on the event loop.
     """
@@ -94,7 +95,7 @@ class Outbox:
         self._is_open = True
         self._is_closing = False
         self._reports: deque[Report] = deque()
-        self._pictures: dict[str, Picture] = {}  # of each request the newest, to be encoded
+        self._pictures: dict[str, deque[Picture]] = {}  # to be encoded: of each request the newest, or those it keeps
         self._encoding: dict[str, asyncio.Future[Preview | Finished]] = {}
         self._previews: dict[str, Preview] = {}  # of each request the newest, to be sent
         self._num_coalesced = 0
@@ -141,12 +142,18 @@ class Outbox:
     def _accept(self, items: Sequence[Outgoing]) -> None:
         for item in items:
             if isinstance(item, PreviewPicture | FinalPicture):
-                self._num_coalesced += item.request.id in self._pictures
-                self._pictures[item.request.id] = item
+                self._line_up(item)
             else:
                 self._queue(item)
         self._encode_more()
         self._changed.set()
+
+    def _line_up(self, picture: Picture) -> None:
+        waiting = self._pictures.setdefault(picture.request.id, deque())
+        if waiting and not picture.request.params.keeps_previews:
+            waiting.clear()
+            self._num_coalesced += 1
+        waiting.append(picture)
 
     def _queue(self, report: Report) -> None:
         if isinstance(report, StepStats):
@@ -173,7 +180,9 @@ class Outbox:
         """Keeps the threads busy, with one picture of a request at a time, so that they stay in order."""
         idle = [request_id for request_id in self._pictures if request_id not in self._encoding]
         for request_id in idle[: max(0, self._num_threads - len(self._encoding))] if self._is_open else []:
-            picture = self._pictures.pop(request_id)
+            picture = self._pictures[request_id].popleft()
+            if not self._pictures[request_id]:
+                del self._pictures[request_id]
             encoding = self._loop.run_in_executor(self._pool, _encode, picture)
             self._encoding[request_id] = encoding
             encoding.add_done_callback(functools.partial(self._encoded, picture, time.monotonic()))
@@ -184,7 +193,8 @@ class Outbox:
             return  # the request ended meanwhile
         del self._encoding[request_id]
         self._encode_seconds += time.monotonic() - began_at
-        if error is None and isinstance(preview := encoding.result(), Preview):
+        keeps_previews = picture.request.params.keeps_previews
+        if error is None and isinstance(preview := encoding.result(), Preview) and not keeps_previews:
             self._num_coalesced += request_id in self._previews
             self._previews[request_id] = preview
         elif error is None:

@@ -25,8 +25,9 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
     `original_size` and `target_size` are height and width, None for the picture's own; `crop` is top and left. The
     model reads them as conditions, as the pipeline does (SDXL, https://arxiv.org/abs/2307.01952, section 2.2).
     `preview_every` 0 means no previews; n means after step 1, n + 1, 2n + 1, ... but not after the last. At least
-    `preview_interval` seconds lie between two previews. `preview_size` is the longest side in pixels; a preview is
-    never enlarged.
+    `preview_interval` seconds lie between two previews. `preview_steps`, if not None, overrides both: previews come
+    after these completed steps, and none of them gives way to a newer one. `preview_size` is the longest side in
+    pixels; a preview is never enlarged.
     `priority`: a request of a higher one overtakes some that came earlier (`StepScheduler`).
     `deadline`: seconds from the request's arrival at the worker; None for as long as it takes.
     """
@@ -46,6 +47,7 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
     crop: tuple[int, int] = (0, 0)
     preview_every: int = 5
     preview_interval: float = 0.0
+    preview_steps: tuple[int, ...] | None = None
     preview_size: int = 512
     preview_format: PreviewFormat = "jpeg"
     preview_quality: int = 70
@@ -63,10 +65,26 @@ class GenerateParams(msgspec.Struct, frozen=True, kw_only=True):
     def pixels(self) -> int:
         return self.width * self.height
 
+    @property
+    def keeps_previews(self) -> bool:
+        """Whether each preview must arrive, however slow its reader."""
+        return self.preview_steps is not None
+
     def preview_due(self, step_index: int) -> bool:
         """Whether a preview follows the step with this index, 0..num_steps-1."""
         is_last = step_index == self.num_steps - 1
+        if self.preview_steps is not None:
+            return step_index + 1 in self.preview_steps and not is_last
         return self.preview_every > 0 and step_index % self.preview_every == 0 and not is_last
+
+
+AGEING = 16
+"""How many requests that came earlier one level of priority overtakes."""
+
+
+def queue_rank(number: int, params: GenerateParams) -> tuple[int, int]:
+    """Of a worker's requests the lowest goes first; `number` counts their arrivals there."""
+    return number - AGEING * params.priority, number
 
 
 class BatchKey(NamedTuple):
@@ -130,8 +148,11 @@ class Request:
 
     # Written by the scheduler alone.
     status: Status = Status.WAITING
+    rank: tuple[int, int] = (0, 0)  # among those that wait, the lowest goes first
     steps_done: int = 0
+    steps_shown: int = 0  # by the newest preview
     started_at: float | None = None
+    is_suspect: bool = False  # it was in a batch that the engine could not run
 
     # Written by the engine alone.
     previewed_at: float | None = None

@@ -1,39 +1,79 @@
 """Which requests run next. Pure: no clock, no thread, no device of its own."""
 
+import itertools
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Hashable, Iterable, Sequence
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from operator import attrgetter
 
 from scheduler.cost import CostModel
 from scheduler.engine import RequestOutput
-from scheduler.request import GenerateParams, Request, Status, batch_key
+from scheduler.request import GenerateParams, Request, Status, batch_key, queue_rank
+
+_rank = attrgetter("rank")
 
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """The requests of one key. `served` is the level of work it was given, in row-pixels (see `StepScheduler`)."""
+    """The requests of one key: those that wait in order of rank, those that run in the order in which they started.
 
-    waiting: deque[Request] = field(default_factory=deque)
+    `level` tells how much it was served (see `StepScheduler`).
+    """
+
+    waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
-    served: float = 0.0
+    level: float = 0.0
 
     @property
     def is_busy(self) -> bool:
         return bool(self.waiting or self.running)
 
+    @property
+    def pixels(self) -> int:
+        """Of each of its requests."""
+        return (self.running or self.waiting)[0].params.pixels
+
+    def put(self, request: Request) -> None:
+        insort(self.waiting, request, key=_rank)
+
+    def drop(self, request: Request) -> None:
+        if request.status is Status.RUNNING:
+            self.running.remove(request)
+        else:
+            del self.waiting[bisect_left(self.waiting, request.rank, key=_rank)]
+
 
 class Scheduler(ABC):
-    """Owns every live request, waiting or running, and is the only writer of their status and progress."""
+    """Owns every live request, and is the only writer of their status and progress.
 
-    def __init__(self) -> None:
-        self.num_running = 0
+    Requests that wait start in the order of their ranks: the number of a request's arrival, less `AGEING` for each
+    level of its priority. So a request is overtaken by fewer than `AGEING` x (difference of priorities) that came
+    later, however many come; nobody starves, and no clock is needed.
+    """
+
+    def __init__(self, cost: CostModel) -> None:
+        self._cost = cost
         self._requests: dict[str, Request] = {}
         self._groups: dict[Hashable, Group] = {}
+        self._counts: Counter[Status] = Counter()
+        self._numbers = itertools.count()
+        self._checks: list[tuple[float, str]] = []  # a heap: when to see whether a request is still in time
+        self._fitting_rows: dict[int, int] = {}  # by pixels, where memory was too small for more
 
     @property
     def num_waiting(self) -> int:
-        return len(self._requests) - self.num_running
+        return self._counts[Status.WAITING]
+
+    @property
+    def num_running(self) -> int:
+        return self._counts[Status.RUNNING]
+
+    @property
+    def num_decoding(self) -> int:
+        return self._counts[Status.DECODING]
 
     @property
     def is_idle(self) -> bool:
@@ -46,15 +86,36 @@ class Scheduler(ABC):
     def add(self, request: Request) -> None:
         if request.id in self._requests:
             raise ValueError(f"a request with the id {request.id!r} is already here")
+        number = next(self._numbers)
+        request.rank = queue_rank(number, request.params)
         self._requests[request.id] = request
-        self._groups.setdefault(self._key(request.params), Group()).waiting.append(request)
+        self._counts[Status.WAITING] += 1
+        self._line_up(request)
+        self._check_later(request)
 
     def abort(self, request_id: str) -> Request | None:
-        """Takes the request out, waiting or running; None when it is not here (it has ended, or never was)."""
+        """Takes the request out, whatever its state; None when it is not here (it has ended, or never was)."""
         request = self._requests.get(request_id)
         if request is not None:
-            self._end(request, Status.ABORTED)
+            self._move(request, Status.ABORTED)
         return request
+
+    def expire(self, now: float) -> list[Request]:
+        """Ends and returns those that are out of time. `now` in monotonic seconds.
+
+        Their deadline has passed, or they wait and could not be done by then even alone.
+        """
+        expired = []
+        while self._checks and self._checks[0][0] <= now:
+            request = self._requests.get(heappop(self._checks)[1])
+            if request is None:
+                continue  # it ended in time
+            if self._is_late(request, now):
+                self._move(request, Status.FAILED)
+                expired.append(request)
+            else:
+                self._check_later(request)
+        return expired
 
     @abstractmethod
     def schedule(self, now: float) -> Sequence[Request]:
@@ -64,103 +125,173 @@ class Scheduler(ABC):
     def seconds_to_next(self, now: float) -> float | None:
         """How long until `schedule` has a batch, if nothing arrives: 0 for at once, None for never."""
 
-    def postprocess(self, outputs: Sequence[RequestOutput]) -> list[Request]:
-        """Writes the progress down and returns the requests that ended with it."""
-        live = [result for result in outputs if result.request.status is Status.RUNNING]
-        for result in live:
-            result.request.steps_done = result.steps_done
-            if result.error is not None:
-                self._end(result.request, Status.FAILED)
-            elif result.image is not None:
-                self._end(result.request, Status.FINISHED)
-        return [result.request for result in live if not result.request.is_live]
+    def postprocess(self, outputs: Iterable[RequestOutput]) -> list[RequestOutput]:
+        """Writes the progress down, and returns the outputs that have something to tell, in order.
 
-    def fail(self, requests: Iterable[Request]) -> list[Request]:
-        """Ends those that are still live and returns them."""
-        failed = [request for request in requests if request.is_live]
-        for request in failed:
-            self._end(request, Status.FAILED)
-        return failed
+        A request that made its last step and has no picture yet goes on as DECODING. Nothing is told of requests that
+        have ended, nor a preview that is older than one told before.
+        """
+        return [output for output in outputs if self._take(output)]
+
+    def fail(self, request: Request) -> bool:
+        """Ends it, and says whether it was still live."""
+        was_live = request.is_live
+        if was_live:
+            self._move(request, Status.FAILED)
+        return was_live
+
+    def isolate(self, batch: Iterable[Request]) -> list[Request]:
+        """Starts those that run afresh, each in batches of its own from now on, and returns them.
+
+        One of them broke the batch, and how far the others came in that step is unknown.
+        """
+        suspects = [request for request in batch if request.status is Status.RUNNING]
+        for request in suspects:
+            self._move(request, Status.WAITING)
+            request.is_suspect = True
+            request.steps_done = 0
+            self._line_up(request)
+        return suspects
+
+    def max_rows(self, pixels: int) -> int:
+        """The cap on a batch of that size: the cost model's, and what is known to fit into memory."""
+        fitting = [rows * size // pixels for size, rows in self._fitting_rows.items() if size <= pixels]
+        return max(2, min([self._cost.max_rows(pixels), *fitting]))
+
+    def limit_rows(self, pixels: int, num_rows: int) -> None:
+        """No more rows of that size fit into memory, and of larger ones in proportion."""
+        self._fitting_rows[pixels] = min(num_rows, self._fitting_rows.get(pixels, num_rows))
 
     @staticmethod
     @abstractmethod
     def _key(params: GenerateParams) -> Hashable:
         """Requests with equal keys can share a batch."""
 
-    def _start(self, group: Group, now: float) -> Request:
-        request = group.waiting.popleft()
-        request.status = Status.RUNNING
-        request.started_at = now
-        group.running.append(request)
-        self.num_running += 1
-        return request
+    def _group(self, request: Request) -> Group:
+        key = request.id if request.is_suspect else self._key(request.params)
+        return self._groups.setdefault(key, Group())
 
-    def _end(self, request: Request, status: Status) -> None:
-        group = self._groups[self._key(request.params)]
-        if request.status is Status.RUNNING:
-            group.running.remove(request)
-            self.num_running -= 1
-        else:
-            group.waiting.remove(request)
+    def _line_up(self, request: Request) -> None:
+        self._group(request).put(request)
+
+    def _start(self, request: Request, now: float) -> None:
+        group = self._group(request)
+        self._move(request, Status.RUNNING)
+        group.running.append(request)
+        if request.started_at is None:
+            request.started_at = now
+
+    def _forget_idle_groups(self) -> None:
+        for key in [key for key, group in self._groups.items() if not group.is_busy]:
+            del self._groups[key]
+
+    def _move(self, request: Request, status: Status) -> None:
+        """From one status to another, out of its group's lists."""
+        if request.status is not Status.DECODING:
+            self._group(request).drop(request)
+        self._counts[request.status] -= 1
         request.status = status
-        del self._requests[request.id]
+        if request.is_live:
+            self._counts[status] += 1
+        else:
+            del self._requests[request.id]
+
+    def _take(self, output: RequestOutput) -> bool:
+        request = output.request
+        if request.status not in (Status.RUNNING, Status.DECODING):
+            return False
+        request.steps_done = max(request.steps_done, output.steps_done)
+        if output.error is not None:
+            self._move(request, Status.FAILED)
+        elif output.image is not None:
+            self._move(request, Status.FINISHED)
+        elif request.status is Status.RUNNING and request.steps_done == request.params.num_steps:
+            self._move(request, Status.DECODING)
+        return not request.is_live or _shows_more(output)
+
+    def _check_later(self, request: Request) -> None:
+        if request.deadline_at is not None:
+            heappush(self._checks, (request.deadline_at - self._seconds_needed(request), request.id))
+
+    def _is_late(self, request: Request, now: float) -> bool:
+        return request.deadline_at is not None and request.deadline_at - self._seconds_needed(request) <= now
+
+    def _seconds_needed(self, request: Request) -> float:
+        """Until it ends, at the least; a request that has started is given until its deadline."""
+        return self._cost.seconds_alone(request.params) if request.status is Status.WAITING else 0.0
+
+
+def _shows_more(output: RequestOutput) -> bool:
+    """Whether it has a preview that is newer than those before, and notes it."""
+    if output.preview is None or output.steps_done <= output.request.steps_shown:
+        return False
+    output.request.steps_shown = output.steps_done
+    return True
 
 
 class StepScheduler(Scheduler):
     """Requests join and leave between denoising steps.
 
-    There is one running group per batch key, and a step serves one group: the one served least so far. `served` is its
-    level in row-pixels; a group that becomes busy enters at the current minimum, or at its own level if that is higher
-    (so leaving and coming back gains nothing). All levels thus stay within one step of each other: between two steps
-    of a busy group, another group takes at most 1 + (cost of the dearest step / cost of its own cheapest step) steps.
+    There is one running group per batch key. A step serves one group, that of the lowest level, and raises its level by
+    what the step cost: the device's time for a row, against that in a full batch of the same size, but no less than 1
+    and no more than `DEAREST_TURN`. So groups with full batches take turns, and one with few rows, where a row is dear,
+    comes up to `DEAREST_TURN` times less often; meanwhile more requests may join it. (Equal shares of the device for
+    every group would give a lone request as much of it as a full batch; equal shares for every row would make large
+    sizes, and sizes that few ask for, several times slower than others.)
 
-    `max_rows` bounds the UNet call, so it holds for each group by itself: a group that rests keeps only its latents,
-    about 0.1 MB a request. No key can thus be kept out by another key's running requests.
+    A group that becomes busy enters at the level that the one served last has reached. So between two steps of a busy
+    group, and before its first, every other group takes 1 + `DEAREST_TURN` steps at most; and where no more than n are
+    busy at once, they take (n - 1) x (1 + `DEAREST_TURN`) together, however many come and go.
 
-    Inside a group requests start first come, first served. A head that needs two rows where one is free waits for the
-    second: whoever overtook it there could keep it waiting for ever, and one idle row for a few steps is cheap.
+    The batch cap holds for each group by itself: a group that rests keeps only its latents, about 0.1 MB a request. No
+    size can thus be kept out by another's running requests. A head that needs two rows where one is free waits for the
+    second: whoever overtook it there could keep it waiting for ever, and one idle row for a few steps is cheap. Where
+    the cap was lowered below what runs, those that started last rest until there is room.
     """
 
     def __init__(self, cost: CostModel) -> None:
-        super().__init__()
-        self._cost = cost
-        self._minimum = 0.0  # the level of the group served last, before that step
-
-    def add(self, request: Request) -> None:
-        super().add(request)
-        group = self._groups[self._key(request.params)]
-        if len(group.waiting) == 1 and not group.running:
-            group.served = max(group.served, self._minimum)
+        super().__init__(cost)
+        self._entry = 0.0  # the level at which a group enters: what the one served last has reached
 
     def schedule(self, now: float) -> Sequence[Request]:
-        busy = [group for group in self._groups.values() if group.is_busy]
-        if not busy:
-            return []
-        group = min(busy, key=lambda group: group.served)
-        self._minimum = group.served
-        self._refill(group, now)
-        group.served += self._cost.step_seconds(_num_rows(group.running), group.running[0].params.pixels)
         self._forget_idle_groups()
-        return list(group.running)
+        if not self._groups:
+            return []
+        group = min(self._groups.values(), key=lambda group: group.level)
+        batch = self._fill(group, now)
+        group.level += self._cost.turn_charge(_num_rows(batch), group.pixels)
+        self._entry = group.level
+        return batch
 
     def seconds_to_next(self, now: float) -> float | None:  # noqa: ARG002 - time plays no part in step mode
-        return None if self.is_idle else 0.0
+        return 0.0 if self.num_waiting or self.num_running else None
 
     _key = staticmethod(batch_key)
 
-    def _refill(self, group: Group, now: float) -> None:
-        num_rows = _num_rows(group.running)
-        some = (group.running or group.waiting)[0]
-        max_rows = self._cost.max_rows(some.params.pixels)
-        while group.waiting and num_rows + group.waiting[0].params.num_rows <= max_rows:
-            num_rows += self._start(group, now).params.num_rows
+    def _line_up(self, request: Request) -> None:
+        group = self._group(request)
+        if not group.is_busy:
+            group.level = self._entry
+        super()._line_up(request)
 
-    def _forget_idle_groups(self) -> None:
-        """An idle group at or below the minimum would come back at the minimum anyway."""
-        for key, group in list(self._groups.items()):
-            if not group.is_busy and group.served <= self._minimum:
-                del self._groups[key]
+    def _fill(self, group: Group, now: float) -> list[Request]:
+        """Those that run, and then those that wait, as far as rows go."""
+        batch = list(_that_fit(itertools.chain(group.running, group.waiting), self.max_rows(group.pixels)))
+        for request in batch:
+            if request.status is Status.WAITING:
+                self._start(request, now)
+        return batch
 
 
 def _num_rows(requests: Iterable[Request]) -> int:
     return sum(request.params.num_rows for request in requests)
+
+
+def _that_fit(requests: Iterable[Request], max_rows: int) -> Iterator[Request]:
+    """The first ones, until the next would be one too many."""
+    num_rows = 0
+    for request in requests:
+        num_rows += request.params.num_rows
+        if num_rows > max_rows:
+            return
+        yield request

@@ -23,6 +23,9 @@ class WireError(Exception):
     """What arrived, or was to be sent, is not a message of this protocol."""
 
 
+HEAD_BYTES = _LENGTH.size
+
+
 def encode(message: Command | Report) -> bytes:
     body = _ENCODER.encode(message)
     _check_length(len(body))
@@ -32,15 +35,26 @@ def encode(message: Command | Report) -> bytes:
 async def read(reader: asyncio.StreamReader, decoder: msgspec.msgpack.Decoder[Message]) -> Message | None:
     """The next message, or None when the other side is gone, in the middle of a frame or between two."""
     try:
-        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        _check_length(length)
-        body = await reader.readexactly(length)
+        body = await reader.readexactly(length_of(await reader.readexactly(HEAD_BYTES)))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
+    return decode(body, decoder)
+
+
+def length_of(head: bytes | memoryview) -> int:
+    """Of the body that follows. Raises `WireError`."""
+    (length,) = _LENGTH.unpack(head)
+    _check_length(length)
+    return int(length)
+
+
+def decode(body: bytes | memoryview, decoder: msgspec.msgpack.Decoder[Message]) -> Message:
+    """Raises `WireError`."""
     try:
         return decoder.decode(body)
     except msgspec.DecodeError as error:
-        raise WireError(f"a frame of {length} bytes is no message of this protocol: {error}") from error
+        message = f"a frame of {len(body)} bytes is no message of this protocol: {error}"
+        raise WireError(message) from error
 
 
 def _check_length(length: int) -> None:

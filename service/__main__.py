@@ -6,20 +6,25 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import uvloop
 from rich.console import Console
 
+from scheduler.calibration_cache import CalibrationCache
 from scheduler.client import Client
 from scheduler.placement.local import LocalWorkers
+from scheduler.version import package_version
+from service.api_keys import make_key
 from service.app import make_app
 from service.arguments import PAINT_FLAGS, make_parser, setting_flags
+from service.calibrate import CalibrateError, Outputs, calibrate
+from service.dev_cert import DevCertError, make_dev_cert
 from service.keys import METRICS
-from service.metrics import package_version
 from service.offline import OfflineError, PaintProgress, Task, paint
 from service.server import ServeError, Server
-from service.settings import ModelSettings, ServeSettings, SettingsError, load_settings
+from service.settings import BatchSettings, ModelSettings, ServeSettings, SettingsError, load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,10 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # It would log what it cannot parse, which may hold a prompt; errors of handlers are logged by the service itself.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    command = serve if options.command == "serve" else generate
     try:
-        uvloop.run(command(options))
-    except (ServeError, OfflineError) as error:
+        uvloop.run(COMMANDS[options.command](options))
+    except (ServeError, OfflineError, CalibrateError, DevCertError) as error:
         return fail(str(error), 1)
     except SettingsError as error:
         return fail(str(error), 2)
@@ -52,8 +56,9 @@ async def serve(options: argparse.Namespace) -> None:
     workers = LocalWorkers(
         settings.serve_worker_config(), settings.workers, client, on_progress=say, on_restart=lambda _: restarts.inc()
     )
+    server = Server(app, workers, say)
     say(f"latentcast {package_version()}, {settings.model if settings.engine == 'sdxl' else 'fake engine'}")
-    await Server(app, workers, say).run()
+    await server.run()
 
 
 async def generate(options: argparse.Namespace) -> None:
@@ -63,8 +68,31 @@ async def generate(options: argparse.Namespace) -> None:
     task.check()
     client = Client()
     progress = PaintProgress(Console(stderr=True))
-    workers = LocalWorkers(settings.worker_config(), 1, client, on_progress=progress.say)
+    config = settings.worker_config(calibration="skip")  # one picture needs no speed
+    workers = LocalWorkers(config, 1, client, on_progress=progress.say)
     await paint(task, client, workers, progress)
+
+
+async def measure(options: argparse.Namespace) -> None:
+    settings = load_settings(BatchSettings, setting_flags(options) | {"calibration": "fresh"})
+    client, tell = Client(), partial(print, file=sys.stderr, flush=True)
+    workers = LocalWorkers(settings.worker_config(), 1, client, on_progress=tell)
+    await calibrate(client, workers, Outputs(options.plot, options.json), Console())
+    tell(f"kept in {CalibrationCache(settings.cache_dir).folder}")
+
+
+async def new_key(options: argparse.Namespace) -> None:
+    key, line = make_key(options.name)
+    print(f"The key of {options.name}, which is shown only now: {key}", file=sys.stderr, flush=True)
+    say(line)
+
+
+async def dev_cert(options: argparse.Namespace) -> None:
+    for line in make_dev_cert(options.dir, options.hosts, force=options.force):
+        say(line)
+
+
+COMMANDS = {"serve": serve, "calibrate": measure, "generate": generate, "new-key": new_key, "dev-cert": dev_cert}
 
 
 def say(line: str) -> None:

@@ -3,11 +3,20 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import get_args
 
 from pydantic.fields import FieldInfo
 
-from service.settings import ENV_PREFIX, Hidden, ModelSettings, ServeSettings, flag_name
+from service.settings import (
+    ENV_PREFIX,
+    BatchSettings,
+    Hidden,
+    ModelSettings,
+    Repeated,
+    ServeSettings,
+    choices,
+    flag_name,
+)
 
 SETTING = "setting:"  # before the names of settings in what argparse gives, to tell them from other options
 
@@ -17,7 +26,9 @@ PAINT_FLAGS = {
     "height": "--height",
     "num_inference_steps": "--steps",
     "guidance_scale": "--guidance",
+    "guidance_rescale": "--guidance-rescale",
     "seed": "--seed",
+    "num_images": "--num-images",
     "preview_every": "--preview-every",
     "image_quality": "--image-quality",
 }
@@ -29,7 +40,9 @@ PAINT_HELP = {
     "height": "pixels (default: the model's own)",
     "num_inference_steps": "denoising steps, 1 to 50 (default: 20)",
     "guidance_scale": "how closely to follow the prompt, 0 to 20 (default: 5)",
+    "guidance_rescale": "how far to undo what guidance does to the contrast, 0 to 1 (default: 0)",
     "seed": "the same seed gives the same picture (default: random)",
+    "num_images": "how many pictures, 1 to 4, each with a seed of its own (default: 1)",
     "preview_every": "steps from one preview to the next, with --previews (default: 5)",
     "image_quality": "of a JPEG or WebP, 1 to 100 (default: 95)",
 }
@@ -45,13 +58,17 @@ def make_parser(version: str) -> argparse.ArgumentParser:
     usage = "latentcast {} [OPTIONS]"
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", help="start the service", usage=usage.format("serve")))
+    _add_calibrate(commands.add_parser("calibrate", help="measure the model's speed", usage=usage.format("calibrate")))
     _add_generate(commands.add_parser("generate", help="paint one picture", usage=usage.format("generate PROMPT")))
+    _add_new_key(commands.add_parser("new-key", help="make an API key"))
+    _add_dev_cert(commands.add_parser("dev-cert", help="make a TLS certificate for this machine"))
     return parser
 
 
 def setting_flags(options: argparse.Namespace) -> dict[str, str]:
-    """The settings that were given as flags, as text by name."""
-    return {name.removeprefix(SETTING): value for name, value in vars(options).items() if name.startswith(SETTING)}
+    """The settings that were given as flags, as text by name; of those given again, all with commas between."""
+    given = {name.removeprefix(SETTING): value for name, value in vars(options).items() if name.startswith(SETTING)}
+    return {name: ",".join(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 class SizeAction(argparse.Action):
@@ -78,7 +95,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="what to paint")
-    output_help = "a .png, .jpg or .webp (default: out.png)"
+    output_help = "a .png, .jpg or .webp (default: out.png); of several pictures out-0.png, out-1.png, ..."
     parser.add_argument("-o", "--output", default="out.png", metavar="FILE", help=output_help)
     parser.add_argument("--previews", type=Path, metavar="DIR", help="write each preview into this folder")
     parser.add_argument("--size", action=SizeAction, metavar="WxH", help="width and height in one, such as 256x256")
@@ -88,12 +105,38 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     _add_settings(parser, "model", ModelSettings.model_fields)
 
 
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Measures how long a denoising step takes by rows and size, and keeps it for `latentcast serve`."
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it into a .png")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write it as JSON")
+    others = {*ModelSettings.model_fields, "calibration"}
+    _add_settings(parser, "batches", {n: field for n, field in BatchSettings.model_fields.items() if n not in others})
+    _add_settings(parser, "model", ModelSettings.model_fields)
+
+
+def _add_new_key(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Prints a line for --api-key-file, and on standard error the key: new-key alice >> keys.txt"
+    parser.add_argument("name", metavar="NAME", help="whose key it is")
+
+
+def _add_dev_cert(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Makes a certificate for this machine, and the authority that clients are told to trust."
+    parser.add_argument("--dir", type=Path, default=Path("certs"), help="where to put the files (default: certs)")
+    host_help = "another name or address of this machine; may be given again"
+    parser.add_argument("--host", action="append", default=[], dest="hosts", metavar="NAME", help=host_help)
+    parser.add_argument("--force", action="store_true", help="replace the files that are there")
+
+
 def _add_settings(parser: argparse.ArgumentParser, title: str, fields: Mapping[str, FieldInfo]) -> None:
     group = parser.add_argument_group(title)
     for name, field in fields.items():
         options: dict[str, object] = {"dest": SETTING + name, "default": argparse.SUPPRESS, "help": _help(field)}
         if field.annotation is bool:
             options |= {"action": "store_const", "const": "true"}
+        elif repeated := next((mark for mark in field.metadata if isinstance(mark, Repeated)), None):
+            options |= {"action": "append", "metavar": repeated.one}
         else:
             options["metavar"] = _metavar(field)
         group.add_argument(flag_name(name), **options)  # type: ignore[arg-type]
@@ -116,6 +159,8 @@ def _help(field: FieldInfo) -> str:
 
 
 def _metavar(field: FieldInfo) -> str:
-    if get_origin(field.annotation) is Literal:
-        return "{" + ",".join(get_args(field.annotation)) + "}"
-    return "N" if field.annotation in (int, float) else "NAME"
+    if names := choices(field):
+        return "{" + ",".join(names) + "}"
+    if Path in (field.annotation, *get_args(field.annotation)):
+        return "FILE"
+    return "N" if field.annotation in (int, float, int | None) else "NAME"

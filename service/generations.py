@@ -6,10 +6,11 @@ import itertools
 import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 
+import msgspec
+
 from scheduler.client import Client, NotReady
 from scheduler.cost import CostModel
 from scheduler.messages import (
-    Cancelled,
     Failed,
     Finished,
     ModelInfo,
@@ -17,14 +18,13 @@ from scheduler.messages import (
     Report,
     RequestEvent,
     Started,
-    StepStats,
 )
 from scheduler.request import GenerateParams
-from service.errors import unavailable
-from service.generation import CancelCause, FinalStatus, Generation, now
+from service.errors import ApiError, Problem, unavailable
+from service.estimates import Estimates
+from service.generation import CancelCause, FinalStatus, Generation, Image, now
 from service.kept import Kept
 from service.metrics import Metrics, resolution_class
-from service.pace import Pace
 from service.records import ErrorRecord, GenerationRecord, ImageRecord
 from service.settings import ServeSettings
 from service.streams import Mailbox
@@ -40,8 +40,9 @@ class Generations:
         self.is_draining = False
         self._client = client
         self._max_queue_cost = settings.max_queue_cost
+        self._deadline = settings.deadline or None
         self._metrics = metrics
-        self._pace = Pace()
+        self._estimates = Estimates(settings.call_batch)
         self._waiting: dict[str, Generation] = {}  # in order of arrival
         self._running: dict[str, Generation] = {}
         self._kept = Kept(settings.keep_minutes, settings.keep_mib)
@@ -53,22 +54,23 @@ class Generations:
             raise unavailable("not_ready", "the model is being loaded; try again soon", NOT_READY_SECONDS)
         return self._client.info
 
-    def admit(self, params: GenerateParams, grace: float | None) -> Generation:
-        """Sends a new generation to a worker. Raises `ApiError` 503 where there is no room or no worker.
+    def admit(self, params: Sequence[GenerateParams], grace: float | None, owner: str | None = None) -> Generation:
+        """Sends a new generation, with one request for each of its images, to the workers.
 
-        `grace`: seconds it goes on without a watcher; None: to its end.
+        Raises `ApiError`: 503 where there is no room or no worker, 422 where its deadline is sooner than it can be.
+        `grace`: seconds it goes on without a watcher; None: to its end. `owner` as of `Generation`.
         """
-        cost = CostModel(self.model()).request_cost(params)
-        self._check_room(cost)
-        generation = Generation(secrets.token_urlsafe(16), params, cost, grace)
+        generation = self._new_generation(params, grace, owner)
+        self._check_room(generation.cost)
         try:
-            events = self._client.generate(generation.id, params)
+            self._check_deadline(generation)
+            streams = [self._send(image) for image in generation.images]
         except NotReady as error:
             message = "no worker takes requests now; one is being started"
             raise unavailable("not_ready", message, NOT_READY_SECONDS) from error
         self._waiting[generation.id] = generation
         generation.publish("queued", record=self.record(generation))
-        task = asyncio.create_task(self._follow(generation, events))
+        task = asyncio.create_task(self._follow(generation, streams))
         self._following[task] = generation
         task.add_done_callback(self._following.pop)
         return generation
@@ -77,11 +79,15 @@ class Generations:
         live = self._waiting.get(generation_id) or self._running.get(generation_id)
         return live or self._kept.get(generation_id)
 
+    def count_under_way(self, owner: str) -> int:
+        """How many generations of that owner are not over, and not about to be."""
+        return sum(each.owner == owner and each.cancel_cause is None for each in self._following.values())
+
     def cancel(self, generation: Generation, cause: CancelCause) -> None:
         """Asks for its end at the next step; without effect once it is over."""
         if not generation.is_over and generation.cancel_cause is None:
             generation.cancel_cause = cause
-            self._client.abort(generation.id)
+            self._abort(generation)
 
     @contextlib.contextmanager
     def watch(self, generations: Sequence[Generation], after: int | None = None) -> Iterator[Mailbox]:
@@ -118,7 +124,7 @@ class Generations:
 
     def record(self, generation: Generation) -> GenerationRecord:
         """The generation as clients see it now."""
-        params, finished = generation.params, generation.finished
+        params = generation.params
         return GenerationRecord(
             id=generation.id,
             status=generation.status,
@@ -132,17 +138,16 @@ class Generations:
             seed=params.seed,
             width=params.width,
             height=params.height,
-            prompt_truncated=finished is not None and finished.prompt_truncated,
-            images=[_image_record(generation, finished)] if finished else [],
+            prompt_truncated=any(picture.prompt_truncated for picture in generation.pictures),
+            images=_image_records(generation),
             error=generation.error,
-            timings=finished.timings if finished else {},
+            timings=generation.timings,
         )
 
     def observe_report(self, worker: str, report: Report) -> None:
         """Takes in what a worker tells about itself."""
         self._metrics.observe_report(worker, report)
-        if isinstance(report, StepStats):
-            self._pace.observe(worker, report)
+        self._estimates.observe_report(worker, report)
 
     def refresh_metrics(self) -> None:
         """Sets the metrics that tell the state of this moment."""
@@ -159,10 +164,29 @@ class Generations:
 
         Sizes take turns, so each size may have a full batch under way.
         """
-        rows = itertools.accumulate(generation.params.num_rows for generation in self._running.values())
+        running = [image for each in self._running.values() for image in each.images if not image.finished]
+        rows = itertools.accumulate(image.params.num_rows for image in running)
         room = self._client.max_rows
-        resting = (each.cost_left for each, used in zip(self._running.values(), rows, strict=True) if used > room)
+        resting = (image.cost_left for image, used in zip(running, rows, strict=True) if used > room)
         return sum(generation.cost for generation in self._waiting.values()) + sum(resting)
+
+    @property
+    def _costs(self) -> CostModel:
+        assert self._client.costs is not None
+        return self._client.costs
+
+    def _new_generation(self, params: Sequence[GenerateParams], grace: float | None, owner: str | None) -> Generation:
+        generation_id = secrets.token_urlsafe(16)
+        images = [
+            Image(f"{generation_id}/{index}", index, self._bounded(each), self._costs.request_cost(each))
+            for index, each in enumerate(params)
+        ]
+        return Generation(generation_id, images, grace, owner)
+
+    def _bounded(self, params: GenerateParams) -> GenerateParams:
+        """The server's deadline holds for all; a request may only have an earlier one."""
+        deadlines = [deadline for deadline in (params.deadline, self._deadline) if deadline is not None]
+        return msgspec.structs.replace(params, deadline=min(deadlines, default=None))
 
     def _check_room(self, cost: float) -> None:
         """An empty queue takes any request, however dear."""
@@ -171,24 +195,39 @@ class Generations:
         queue_cost = self._queue_cost
         excess = queue_cost + cost - self._max_queue_cost
         if queue_cost and excess > 0:
-            raise unavailable("queue_full", "the queue is full; try again later", self._seconds_for(excess) or 1.0)
+            raise unavailable("queue_full", "the queue is full; try again later", self._estimates.seconds_for(excess))
 
-    def _seconds_for(self, cost: float) -> float | None:
-        model = self.model()
-        return self._pace.seconds_for(cost * model.default_width * model.default_height)
+    def _check_deadline(self, generation: Generation) -> None:
+        params = generation.params
+        if params.deadline is None:
+            return
+        alone = self._costs.seconds_alone(params)
+        if alone > params.deadline:
+            message = f"must be later: even with nothing else to do, this takes about {alone:.2g} s"
+            raise ApiError(422, "validation", [Problem(loc=["body", "deadline_ms"], msg=message, type="deadline")])
+        worker, count = self._client.next_worker(), len(generation.images)
+        late_by = self._estimates.seconds_with(worker, params, count) - params.deadline
+        if late_by > 0:
+            message = "the queue is too long for this to be finished within its deadline; try again later"
+            raise unavailable("queue_too_long", message, late_by)
+
+    def _send(self, image: Image) -> AsyncIterator[RequestEvent]:
+        worker = self._client.next_worker()
+        events = self._client.generate(image.request_id, image.params)
+        self._estimates.add(worker, image.request_id, image.params)
+        return events
 
     def _queue_position(self, generation: Generation) -> int | None:
-        return list(self._waiting).index(generation.id) if generation.id in self._waiting else None
+        """Of the first of its images to start."""
+        if generation.id not in self._waiting:
+            return None
+        positions = [self._estimates.position(image.request_id) for image in generation.images]
+        return min((position for position in positions if position is not None), default=None)
 
     def _eta(self, generation: Generation) -> float | None:
-        if generation.id in self._waiting:
-            ahead = list(self._waiting.values())[: (self._queue_position(generation) or 0) + 1]
-            cost = sum(other.cost for other in ahead) + sum(other.cost_left for other in self._running.values())
-            return self._seconds_for(cost)
-        if generation.id in self._running and self._pace.step_seconds is not None:
-            seconds = (generation.params.num_steps - generation.step) * self._pace.step_seconds
-            return max(0.0, seconds - (now() - generation.progressed_at))
-        return None
+        """Of the last of its images to be finished."""
+        times = [self._estimates.seconds_left(image.request_id) for image in generation.images]
+        return max((seconds for seconds in times if seconds is not None), default=None)
 
     def _attach(self, generation: Generation, mailbox: Mailbox, after: int | None) -> None:
         news = generation.newest_events(self.record(generation)) if after is None else generation.events_after(after)
@@ -210,46 +249,74 @@ class Generations:
             loop = asyncio.get_running_loop()
             generation.grace_timer = loop.call_later(generation.grace, self.cancel, generation, "disconnect")
 
-    async def _follow(self, generation: Generation, events: AsyncIterator[RequestEvent]) -> None:
+    async def _follow(self, generation: Generation, streams: Sequence[AsyncIterator[RequestEvent]]) -> None:
+        followers = map(self._follow_image, itertools.repeat(generation), generation.images, streams)
+        await asyncio.gather(*followers)
+        if generation.error is not None:
+            self._end(generation, "failed")
+        elif all(image.finished for image in generation.images):
+            self._end(generation, "succeeded")
+        else:
+            self._end(generation, "cancelled")
+
+    async def _follow_image(self, generation: Generation, image: Image, events: AsyncIterator[RequestEvent]) -> None:
         async for event in events:
             match event:
                 case Started():
-                    self._start(generation)
+                    self._start(generation, image)
                 case Preview():
-                    self._take_preview(generation, event)
+                    self._take_preview(generation, image, event)
                 case Finished():
-                    generation.finished = event
-                    generation.step = generation.params.num_steps
-                    self._end(generation, "succeeded")
+                    image.finished = event
+                    image.step = image.params.num_steps
                 case Failed(code=code, message=message):
-                    generation.error = ErrorRecord(code=code, message=message)
-                    self._end(generation, "failed")
-                case Cancelled():
-                    self._end(generation, "cancelled")
+                    self._fail(generation, ErrorRecord(code=code, message=message))
+        self._estimates.end(image.request_id)
 
-    def _start(self, generation: Generation) -> None:
+    def _start(self, generation: Generation, image: Image) -> None:
+        """The generation starts with the first of its images."""
+        image.progressed_at = now()
+        self._estimates.start(image.request_id)
+        if generation.started_at is not None:
+            return
         self._running[generation.id] = self._waiting.pop(generation.id)
         generation.status = "running"
-        generation.started_at = generation.progressed_at = now()
+        generation.started_at = image.progressed_at
         self._metrics.queue_wait.observe(generation.started_at - generation.created_at)
         generation.publish("started", record=self.record(generation))
 
-    def _take_preview(self, generation: Generation, preview: Preview) -> None:
+    def _take_preview(self, generation: Generation, image: Image, preview: Preview) -> None:
         moment = now()
-        if generation.step == 0:
+        if image.step == 0 and all(each.step == 0 for each in generation.images):
             first = self._metrics.time_to_first_preview.labels(_resolution(generation))
             first.observe(moment - generation.created_at)
-        else:
-            self._metrics.preview_interval.observe(moment - generation.progressed_at)
-        generation.step = preview.step
-        generation.progressed_at = moment
-        generation.publish("preview", preview=preview)
+        if image.step and image.progressed_at is not None:
+            self._metrics.preview_interval.observe(moment - image.progressed_at)
+        image.step = preview.step
+        image.progressed_at = moment
+        self._estimates.progress(image.request_id, preview.step)
+        generation.publish("preview", preview=preview, image_index=image.index)
+
+    def _fail(self, generation: Generation, error: ErrorRecord) -> None:
+        """One image that fails ends all of them; the first one says why."""
+        if generation.error is None:
+            generation.error = error
+            self._abort(generation)
+
+    def _abort(self, generation: Generation) -> None:
+        for image in generation.images:
+            self._client.abort(image.request_id)
 
     def _end(self, generation: Generation, status: FinalStatus) -> None:
         self._waiting.pop(generation.id, None)
         self._running.pop(generation.id, None)
+        for image in generation.images:
+            self._estimates.end(image.request_id)
         generation.status = status
         generation.finished_at = now()
+        if status != "succeeded":
+            for image in generation.images:
+                image.finished = None  # the pictures of an unfinished set are not kept
         self._count_end(generation)
         self._kept.add(generation)
         generation.publish(status, record=self.record(generation))
@@ -259,11 +326,12 @@ class Generations:
         match generation.status:
             case "succeeded":
                 metrics.requests.labels("ok").inc()
-                metrics.images.inc()
+                metrics.images.inc(len(generation.images))
                 duration = metrics.request_duration.labels(_resolution(generation))
                 duration.observe(now() - generation.created_at)
             case "failed":
-                metrics.requests.labels("error").inc()
+                is_late = generation.error is not None and generation.error.code == "deadline"
+                metrics.requests.labels("deadline" if is_late else "error").inc()
             case "cancelled":
                 metrics.requests.labels("cancelled").inc()
                 phase = "running" if generation.started_at else "queued"
@@ -274,11 +342,14 @@ def _resolution(generation: Generation) -> str:
     return resolution_class(generation.params.width, generation.params.height)
 
 
-def _image_record(generation: Generation, finished: Finished) -> ImageRecord:
-    return ImageRecord(
-        url=f"/v1/generations/{generation.id}/images/0",
-        content_type=finished.content_type,
-        width=finished.width,
-        height=finished.height,
-        seed=generation.params.seed,
-    )
+def _image_records(generation: Generation) -> list[ImageRecord]:
+    return [
+        ImageRecord(
+            url=f"/v1/generations/{generation.id}/images/{image.index}",
+            content_type=picture.content_type,
+            width=picture.width,
+            height=picture.height,
+            seed=image.params.seed,
+        )
+        for image, picture in zip(generation.images, generation.pictures, strict=False)
+    ]

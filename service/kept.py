@@ -6,7 +6,7 @@ from collections.abc import Callable
 from service.generation import Generation
 
 MIB = 1024 * 1024
-RECORD_BYTES = 8192  # what a generation takes beside its picture and its prompts, roughly
+RECORD_BYTES = 8192  # what a generation takes beside its pictures and its prompts, roughly
 CHARACTER_BYTES = 4  # at most
 
 
@@ -41,9 +41,10 @@ class Kept:
                 return
             del self._entries[generation.id]
             self._bytes -= _size(generation)
+            generation.forget_events()
 
 
 def _size(generation: Generation) -> int:
-    picture = len(generation.finished.data) if generation.finished else 0
+    pictures = sum(len(picture.data) for picture in generation.pictures)
     num_characters = len(generation.params.prompt) + len(generation.params.negative_prompt or "")
-    return RECORD_BYTES + picture + num_characters * CHARACTER_BYTES
+    return RECORD_BYTES + pictures + num_characters * CHARACTER_BYTES

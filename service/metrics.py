@@ -4,13 +4,13 @@ import itertools
 import platform
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import choose_encoder
 
 from scheduler.messages import Heartbeat, Loading, Ready, Report, StepStats
+from scheduler.version import package_version
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -24,22 +24,29 @@ LAG = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 BATCH = (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 RATIO = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
 
-ROUTES = ("stream", "run", "generate", "native")
+ROUTES = ("stream", "run", "queue", "generate", "native", "openai", "websocket", "realtime")
 STAGES = ("text_encode", "unet", "sampler", "preview_decode", "vae_decode", "image_encode")
+OUTCOMES = ("ok", "error", "cancelled", "deadline", "rejected")
 RESOLUTIONS = ("small", "medium", "large")
 ROW_CLASSES = ("1-2", "3-8", "9-32", "33+")
 
-RejectReason = Literal["queue_full", "draining", "not_ready", "too_large", "invalid"]
-REJECT_REASONS: tuple[RejectReason, ...] = ("queue_full", "draining", "not_ready", "too_large", "invalid")
+RejectReason = Literal[
+    "queue_full",
+    "queue_too_long",
+    "draining",
+    "not_ready",
+    "too_large",
+    "invalid",
+    "unauthorized",
+    "rate_limit",
+    "too_many_generations",
+]
+REJECT_REASONS: Sequence[RejectReason] = get_args(RejectReason)
+
+StreamKind = Literal["preview", "final", "control"]
+STREAM_KINDS: Sequence[StreamKind] = get_args(StreamKind)
 
 WORKER_SILENCE_SECONDS = 5.0  # a live worker says something every second
-
-
-def package_version() -> str:
-    try:
-        return version("latentcast")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "dev"
 
 
 def resolution_class(width: int, height: int) -> str:
@@ -68,7 +75,7 @@ class Metrics:
     def _define_requests(self) -> None:
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.requests_received = counter("requests_received", "Requests for pictures that arrived", route=ROUTES)
-        self.requests = counter("requests", "Requests that ended", outcome=("ok", "error", "cancelled", "rejected"))
+        self.requests = counter("requests", "Requests that ended", outcome=OUTCOMES)
         self.requests_rejected = counter("requests_rejected", "Requests turned away", reason=REJECT_REASONS)
         self.requests_cancelled = counter(
             "requests_cancelled",
@@ -87,14 +94,14 @@ class Metrics:
         self.request_duration = histogram(
             "request_duration_seconds", "From arrival to the finished picture", LATENCY, res=RESOLUTIONS
         )
-        self.preview_interval = histogram("preview_interval_seconds", "Between two previews of a generation", INTERVAL)
+        self.preview_interval = histogram("preview_interval_seconds", "Between two previews of a picture", INTERVAL)
 
     def _define_batches(self) -> None:
         counter, histogram = self._counter, self._histogram
         self.batch_size = histogram("batch_size", "Requests in a step", BATCH)
         self.batch_rows = histogram("batch_rows", "UNet rows in a step, padding not included", BATCH)
         self.batch_occupancy = histogram(
-            "batch_occupancy_ratio", "UNet rows in a step over the most there can be", RATIO
+            "batch_occupancy_ratio", "UNet rows in a step over the most that its size allows", RATIO
         )
         self.step_duration = histogram("step_duration_seconds", "One denoising step", STEP, rows=ROW_CLASSES)
         self.stage_duration = histogram("stage_duration_seconds", "One stage of a step", STAGE, stage=STAGES)
@@ -104,6 +111,9 @@ class Metrics:
         self.padded_rows = counter("padded_rows", "UNet rows that were padding")
         self.useful_pixels = counter("useful_pixels", "UNet rows x pixels, padding not included")
         self.padded_pixels = counter("padded_pixels", "UNet rows x pixels that were padding")
+        self.prompt_cache = counter(
+            "prompt_cache", "Texts that were and were not remembered when a request needed them", result=("hit", "miss")
+        )
 
     def _define_streams(self) -> None:
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
@@ -114,9 +124,8 @@ class Metrics:
         )
         self.stream_clients = gauge("stream_clients", "Open event streams")
         self.stream_duration = histogram("stream_duration_seconds", "How long event streams were open", LATENCY)
-        self.stream_bytes_sent = counter(
-            "stream_bytes_sent", "Bytes written to event streams", kind=("preview", "final", "control")
-        )
+        stream_bytes_sent = counter("stream_bytes_sent", "Bytes written to event streams", kind=STREAM_KINDS)
+        self.stream_bytes = {kind: stream_bytes_sent.labels(kind) for kind in STREAM_KINDS}
         self.stream_resumes = counter("stream_resumes", "Streams that came back with an id", result=("hit", "miss"))
         self.slow_client_closes = counter("slow_client_closes", "Streams closed because nobody read them")
 
@@ -128,6 +137,7 @@ class Metrics:
             "worker_last_step_timestamp_seconds", "Unix time of the worker's last step", ["worker"]
         )
         self.worker_restarts = counter("worker_restarts", "Workers started again", reason=("crash",))
+        self.worker_oom = counter("worker_oom", "Batches halved because the device had no memory for them")
         self.gpu_memory_used = gauge("gpu_memory_used_bytes", "Device memory in use", ["gpu"])
         self.gpu_memory_total = gauge("gpu_memory_total_bytes", "Device memory there is", ["gpu"])
         self.event_loop_lag = histogram("event_loop_lag_seconds", "How late the event loop wakes up", LAG)
@@ -173,6 +183,9 @@ class Metrics:
         self.padded_rows.inc(stats.padded_rows)
         self.useful_pixels.inc(stats.useful_pixels)
         self.padded_pixels.inc(stats.padded_pixels)
+        self.prompt_cache.labels("hit").inc(stats.prompt_hits)
+        self.prompt_cache.labels("miss").inc(stats.prompt_misses)
+        self.worker_oom.inc(stats.out_of_memory)
         self.batch_size.observe(stats.batch_size)
         self.batch_rows.observe(stats.num_rows)
         self.batch_occupancy.observe(stats.num_rows / stats.max_rows)

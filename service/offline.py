@@ -1,7 +1,8 @@
-"""`latentcast generate`: one picture without a server, through the same client and worker."""
+"""`latentcast generate`: pictures without a server, through the same client and worker."""
 
+import asyncio
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,8 +43,8 @@ class Task:
             raise OfflineError(f"--previews {self.previews}: is not a folder")
         self._parse(None)
 
-    def params(self, model: ModelInfo) -> GenerateParams:
-        """Raises `OfflineError` for sizes that the model cannot paint."""
+    def params(self, model: ModelInfo) -> list[GenerateParams]:
+        """One for each picture. Raises `OfflineError` for what the model cannot paint."""
         return self._parse(model).to_params(model)
 
     def _parse(self, model: ModelInfo | None) -> GenerateBody:
@@ -63,7 +64,7 @@ class Task:
 
 
 async def paint(task: Task, client: Client, workers: LocalWorkers, progress: "PaintProgress") -> None:
-    """Writes the picture, and its previews if they are wanted. Raises `OfflineError`."""
+    """Writes the pictures, and their previews if they are wanted. Raises `OfflineError`."""
     client.on_report = progress.on_report
     with progress:
         await workers.start()
@@ -72,32 +73,51 @@ async def paint(task: Task, client: Client, workers: LocalWorkers, progress: "Pa
             assert client.info is not None
             params = task.params(client.info)
             progress.begin(params)
-            finished = await _follow(task, client, params)
+            paintings = [_Painting(task, index, each, len(params)) for index, each in enumerate(params)]
+            finished = await asyncio.gather(*(painting.follow(client) for painting in paintings))
         except (StartError, NotReady) as error:
             raise OfflineError(str(error)) from error
         finally:
             await workers.stop(0)
-    _write(task.output, finished.data)
-    progress.report(task.output, finished, params)
+    for painting, picture in zip(paintings, finished, strict=True):
+        _write(painting.output, picture.data)
+        progress.report(painting.output, picture, painting.params)
+    progress.warn(finished[0])
 
 
-async def _follow(task: Task, client: Client, params: GenerateParams) -> Finished:
-    async for event in client.generate("offline", params):
-        match event:
-            case Preview() if task.previews is not None:
-                _write_preview(task.previews, event)
-            case Finished():
-                return event
-            case Failed(message=message):
-                raise OfflineError(message)
-            case Cancelled():
-                break
-    raise OfflineError("the worker gave the picture up")
+@dataclass(frozen=True, slots=True)
+class _Painting:
+    """One picture of a task that has `count` of them."""
 
+    task: Task
+    index: int
+    params: GenerateParams
+    count: int
 
-def _write_preview(folder: Path, preview: Preview) -> None:
-    suffix = preview.content_type.removeprefix("image/").replace("jpeg", "jpg")
-    _write(folder / f"step-{preview.step:02}.{suffix}", preview.data)
+    @property
+    def output(self) -> Path:
+        """`out.png`, or of several `out-0.png`."""
+        output = self.task.output
+        return output if self.count == 1 else output.with_stem(f"{output.stem}-{self.index}")
+
+    async def follow(self, client: Client) -> Finished:
+        async for event in client.generate(f"offline/{self.index}", self.params):
+            match event:
+                case Preview() if self.task.previews is not None:
+                    self._write_preview(self.task.previews, event)
+                case Finished():
+                    return event
+                case Failed(message=message):
+                    raise OfflineError(message)
+                case Cancelled():
+                    break
+        raise OfflineError("the worker gave the picture up")
+
+    def _write_preview(self, folder: Path, preview: Preview) -> None:
+        """`step-01.jpg`, or of several `0-step-01.jpg`."""
+        prefix = "" if self.count == 1 else f"{self.index}-"
+        suffix = preview.content_type.removeprefix("image/").replace("jpeg", "jpg")
+        _write(folder / f"{prefix}step-{preview.step:02}.{suffix}", preview.data)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -109,7 +129,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 class PaintProgress:
-    """What a person sees of it: a line that says what happens, then a bar that counts steps."""
+    """What a person sees of it: a line that says what happens, then a bar that counts the steps of all pictures."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -127,17 +147,19 @@ class PaintProgress:
     def say(self, line: str) -> None:
         self._progress.update(self._bar, description=line)
 
-    def begin(self, params: GenerateParams) -> None:
-        self._progress.reset(self._bar, total=params.num_steps, description="painting")
+    def begin(self, params: Sequence[GenerateParams]) -> None:
+        self._progress.reset(self._bar, total=sum(each.num_steps for each in params), description="painting")
 
     def on_report(self, worker: str, report: Report) -> None:  # noqa: ARG002 - there is one worker only
         if isinstance(report, StepStats):
-            self._progress.advance(self._bar)
+            self._progress.advance(self._bar, report.batch_size)
 
     def report(self, output: Path, finished: Finished, params: GenerateParams) -> None:
         size = f"{finished.width}x{finished.height}"
         seconds = finished.timings.get("total", 0.0)
         line = f"{output}: {size}, seed {params.seed}, {seconds:.1f} s"
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, finished: Finished) -> None:
         if finished.prompt_truncated:
             self._console.print("The prompt is longer than the model reads; its end was left out.", highlight=False)

@@ -1,6 +1,7 @@
 """The OpenAPI document, made from the route table and the pydantic models."""
 
 import re
+import sys
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -9,8 +10,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from scheduler.messages import ModelInfo
+from scheduler.version import package_version
+from service.access import KEY_PARAMETERS
 from service.errors import ErrorBody
-from service.metrics import package_version
 from service.routes import Answer, Route
 from service.schemas import GenerateBody
 
@@ -18,21 +20,41 @@ REFERENCE = "#/components/schemas/{model}"
 
 Json = dict[str, Any]
 
+KEY_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "query": {"type": "apiKey", "in": "query", "name": KEY_PARAMETERS[0]},
+}
+"""How a key is sent, to a service that asks for keys."""
+
 
 def openapi_document(routes: Sequence[Route], model: ModelInfo | None) -> Json:
-    """With a model, the sizes that it can paint are in the document."""
+    """With a model, the sizes that it can paint and its samplers are in the document."""
     schemas = _schemas(routes)
     if model is not None:
         _bound_sizes(schemas, model)
+        _name_samplers(schemas, model)
     paths: dict[str, Json] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Latentcast", "version": package_version()},
+        "tags": _tags(routes),
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": KEY_SCHEMES},
     }
+
+
+def _tags(routes: Sequence[Route]) -> list[Json]:
+    """One for each module with routes: the first paragraph of its docstring says what it is for."""
+    modules = {_tag(route): sys.modules[route.handler.__module__] for route in routes}
+    return [
+        {"name": tag, "description": (module.__doc__ or "").partition("\n\n")[0]} for tag, module in modules.items()
+    ]
+
+
+def _tag(route: Route) -> str:
+    return route.handler.__module__.rpartition(".")[2]
 
 
 def _schemas(routes: Sequence[Route]) -> dict[str, Json]:
@@ -54,11 +76,18 @@ def _bound_sizes(schemas: dict[str, Json], model: ModelInfo) -> None:
         next(kind for kind in optional["anyOf"] if kind["type"] == "integer").update(bounds)
 
 
+def _name_samplers(schemas: dict[str, Json], model: ModelInfo) -> None:
+    sampler = schemas[GenerateBody.__name__]["properties"]["sampler"]
+    next(kind for kind in sampler["anyOf"] if kind["type"] == "string")["enum"] = list(model.samplers)
+
+
 def _operation(route: Route, schemas: dict[str, Json]) -> Json:
     operation: Json = {
+        "tags": [_tag(route)],
         "summary": route.summary,
         "parameters": _parameters(route, schemas),
-        "responses": _answers(route.answers) | {str(status): _error(status) for status in route.errors},
+        "responses": _answers(route.answers) | {str(status): _error(status) for status in _errors(route)},
+        "security": [{}] if route.is_public else [{}, *({name: []} for name in KEY_SCHEMES)],
     }
     if route.body is not None:
         operation["requestBody"] = {
@@ -66,6 +95,11 @@ def _operation(route: Route, schemas: dict[str, Json]) -> Json:
             "content": {"application/json": {"schema": _reference(route.body)}},
         }
     return operation
+
+
+def _errors(route: Route) -> list[int]:
+    """With keys, any route but a public one may ask for one."""
+    return sorted({*route.errors, *(() if route.is_public else (HTTPStatus.UNAUTHORIZED,))})
 
 
 def _parameters(route: Route, schemas: dict[str, Json]) -> list[Json]:
@@ -76,7 +110,7 @@ def _parameters(route: Route, schemas: dict[str, Json]) -> list[Json]:
     if route.query_body is not None:
         schema = schemas[route.query_body.__name__]
         parameters += [
-            {"name": name, "in": "query", "required": name in schema["required"], "schema": field}
+            {"name": name, "in": "query", "required": name in schema["required"], "schema": field, **_style(field)}
             for name, field in schema["properties"].items()
         ]
     parameters += [
@@ -84,6 +118,12 @@ def _parameters(route: Route, schemas: dict[str, Json]) -> list[Json]:
         for name, text in route.query.items()
     ]
     return parameters
+
+
+def _style(field: Json) -> Json:
+    """The numbers of an array come with commas between."""
+    kinds = field.get("anyOf", [field])
+    return {"explode": False} if any(kind.get("type") == "array" for kind in kinds) else {}
 
 
 def _answers(answers: Sequence[Answer]) -> Json:

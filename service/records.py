@@ -39,9 +39,9 @@ class GenerationRecord(BaseModel):
     """Completed steps, as far as previews have told."""
     total_steps: int
     queue_position: int | None
-    """How many queued generations come before this one; null once it runs."""
+    """How many queued pictures come before the first of this one's; null once it runs."""
     eta_seconds: float | None
-    """Estimated time to the end; null while nothing has been measured, and at the end."""
+    """Estimated time until it is finished, from a forecast of the queue; null at the end."""
     created_at: float
     started_at: float | None
     finished_at: float | None

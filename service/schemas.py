@@ -3,38 +3,28 @@
 import json
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from scheduler.messages import ModelInfo
-from scheduler.request import DEFAULT_NEGATIVE_PROMPT, GenerateParams, ImageFormat, PreviewFormat
+from scheduler.request import (
+    DEFAULT_NEGATIVE_PROMPT,
+    MAX_PRIORITY,
+    MIN_PRIORITY,
+    GenerateParams,
+    ImageFormat,
+    PreviewFormat,
+    SamplerName,
+)
 from service.errors import ApiError, Problem
+from service.sizes import AnySize, HeightAndWidth, ImageSize, TopAndLeft, check_side, fit_named_size
 
 MAX_PROMPT = 2000
 MAX_SEED = 2**32 - 1
-
-NamedSize = Literal["square_hd", "square", "portrait_4_3", "portrait_16_9", "landscape_4_3", "landscape_16_9"]
-NAMED_SIZES: dict[NamedSize, tuple[int, int]] = {
-    "square_hd": (1024, 1024),
-    "square": (512, 512),
-    "portrait_4_3": (768, 1024),
-    "portrait_16_9": (576, 1024),
-    "landscape_4_3": (1024, 768),
-    "landscape_16_9": (1024, 576),
-}
-"""Width and height in pixels, as fal has them."""
+MAX_IMAGES = 4
+MAX_DEADLINE_MS = 24 * 60 * 60 * 1000
 
 MESSAGES = {
     "missing": "is required",
@@ -60,44 +50,11 @@ MESSAGES = {
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
-def check_side(pixels: int, model: ModelInfo | None) -> int:
-    """Refuses a width or height, in pixels, that the model cannot paint. Without a model any will do."""
-    if model is None:
-        return pixels
-    if pixels < model.min_size:
-        raise PydanticKnownError("greater_than_equal", {"ge": model.min_size})
-    if pixels > model.max_size:
-        raise PydanticKnownError("less_than_equal", {"le": model.max_size})
-    if pixels % model.size_multiple:
-        raise PydanticKnownError("multiple_of", {"multiple_of": model.size_multiple})
-    return pixels
-
-
-class ImageSize(BaseModel):
-    model_config = STRICT
-
-    width: int
-    height: int
-
-    @field_validator("width", "height")
-    @classmethod
-    def _can_be_painted(cls, pixels: int, info: ValidationInfo) -> int:
-        return check_side(pixels, info.context)
-
-
-def _kind_of_size(value: object) -> str:
-    return "name" if isinstance(value, str) else "pixels"
-
-
-AnySize = Annotated[
-    Annotated[NamedSize, Tag("name")] | Annotated[ImageSize, Tag("pixels")], Discriminator(_kind_of_size)
-]
-
 Ignored = Annotated[Any, Field(description="Accepted because fal's callers send it, and ignored.")]
 
 
 class GenerateBody(BaseModel):
-    """Asks for one picture."""
+    """Asks for one picture, or for a few that differ in their seed."""
 
     model_config = STRICT
 
@@ -114,13 +71,19 @@ class GenerateBody(BaseModel):
     image_size: AnySize | None = None
     """Instead of `width` and `height`: both, or a name. A named size is shrunk to what the model can paint."""
     guidance_scale: float = Field(5.0, ge=0, le=20)
-    """How closely to follow the prompt. Guidance is on above 1, and then a step costs twice as much."""
+    """How closely to follow the prompt. Guidance is on above 1; it doubles the work of a step with most models."""
+    guidance_rescale: float = Field(0.0, ge=0, le=1)
+    """How far guided noise is brought back to the contrast that it had without guidance, against washed-out colours."""
+    sampler: SamplerName | None = None
+    """How noise is taken away, one of those that the server offers. `null`: the model's own way."""
     seed: int | None = Field(None, ge=0, le=MAX_SEED)
     """The same seed and input give the same picture. `null`: random, and reported."""
-    num_images: int = 1
-    """Only 1 for now."""
+    num_images: int = Field(1, ge=1, le=MAX_IMAGES)
+    """How many pictures; the one with index i has the seed plus i, which starts again at 0 after the last seed."""
     preview_every: int = Field(5, ge=0, le=50)
     """A preview after step 1 and after every so many further steps, never after the last; 0: no previews."""
+    preview_interval_ms: int = Field(0, ge=0, le=60_000)
+    """Least time between two previews of a picture; a preview that would come sooner is left out."""
     preview_size: int = Field(512, ge=64, le=1024)
     """Longest side of a preview in pixels; a preview is never enlarged."""
     preview_quality: int = Field(70, ge=1, le=100)
@@ -128,6 +91,16 @@ class GenerateBody(BaseModel):
     image_format: ImageFormat = Field("jpeg", validation_alias=AliasChoices("image_format", "format"))
     """Also accepted as `format`."""
     image_quality: int = Field(95, ge=1, le=100)
+    original_size: HeightAndWidth | None = None
+    """`[height, width]`, or an object with both: what the model takes the picture to be cut from. `null`: its own."""
+    target_size: HeightAndWidth | None = None
+    """`[height, width]`, or an object with both: the size that the model takes itself to paint. `null`: its own."""
+    crops_coords_top_left: TopAndLeft = (0, 0)
+    """`[top, left]`: where the model takes the picture to be cut out of the original. `[0, 0]` centres subjects."""
+    priority: int = Field(0, ge=MIN_PRIORITY, le=MAX_PRIORITY)
+    """A request with a higher one overtakes some that came before it."""
+    deadline_ms: int | None = Field(None, ge=1, le=MAX_DEADLINE_MS)
+    """The generation fails if it takes longer; the server may set an earlier end. `null`: the server's."""
     sync_mode: Ignored = None
     enable_safety_checker: Ignored = None
     safety_checker_version: Ignored = None
@@ -146,12 +119,13 @@ class GenerateBody(BaseModel):
             raise PydanticCustomError("conflict", "must not be given together with width or height")
         return size
 
-    @field_validator("num_images")
+    @field_validator("sampler")
     @classmethod
-    def _is_one(cls, count: int) -> int:
-        if count != 1:
-            raise PydanticCustomError("only_one_image", "must be 1: this version paints one image for each request")
-        return count
+    def _is_served(cls, sampler: SamplerName | None, info: ValidationInfo) -> SamplerName | None:
+        model: ModelInfo | None = info.context
+        if model is not None and sampler is not None and sampler not in model.samplers:
+            raise PydanticCustomError("not_served", "must be one of {served}", {"served": ", ".join(model.samplers)})
+        return sampler
 
     @classmethod
     def parse(cls, raw: bytes, model: ModelInfo) -> Self:
@@ -161,6 +135,11 @@ class GenerateBody(BaseModel):
         except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, numbers of 5,000 digits, too deep
             problem = Problem(loc=["body"], msg="must be valid JSON", type="json_invalid")
             raise ApiError(400, "validation", [problem]) from error
+        return cls.of(data, model)
+
+    @classmethod
+    def of(cls, data: object, model: ModelInfo) -> Self:
+        """From what JSON or MessagePack held. Raises `ApiError` 422."""
         try:
             return cls.model_validate(data, context=model)
         except ValidationError as error:
@@ -174,7 +153,12 @@ class GenerateBody(BaseModel):
         except ValidationError as error:
             raise ApiError(422, "validation", problems_of(error, "query")) from error
 
-    def to_params(self, model: ModelInfo) -> GenerateParams:
+    def to_params(self, model: ModelInfo) -> list[GenerateParams]:
+        """One for each image."""
+        first = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
+        return [self._params(model, (first + index) % (MAX_SEED + 1)) for index in range(self.num_images)]
+
+    def _params(self, model: ModelInfo, seed: int) -> GenerateParams:
         width, height = self._size(model)
         return GenerateParams(
             prompt=self.prompt,
@@ -183,13 +167,22 @@ class GenerateBody(BaseModel):
             height=height,
             num_steps=self.num_inference_steps,
             guidance_scale=self.guidance_scale,
-            seed=secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed,
+            guidance_rescale=self.guidance_rescale,
+            guidance_rows=model.guidance_rows,
+            sampler=self.sampler,
+            seed=seed,
+            original_size=self.original_size,
+            target_size=self.target_size,
+            crop=self.crops_coords_top_left,
             preview_every=self.preview_every,
+            preview_interval=self.preview_interval_ms / 1000,
             preview_size=self.preview_size,
             preview_format=self.preview_format,
             preview_quality=self.preview_quality,
             image_format=self.image_format,
             image_quality=self.image_quality,
+            priority=self.priority,
+            deadline=None if self.deadline_ms is None else self.deadline_ms / 1000,
         )
 
     def _size(self, model: ModelInfo) -> tuple[int, int]:
@@ -200,18 +193,6 @@ class GenerateBody(BaseModel):
                 return fit_named_size(name, model)
             case None:
                 return self.width or model.default_width, self.height or model.default_height
-
-
-def fit_named_size(name: NamedSize, model: ModelInfo) -> tuple[int, int]:
-    """Width and height in pixels: the named size, shrunk where the model cannot paint it, with its shape kept."""
-    width, height = NAMED_SIZES[name]
-    scale = min(1.0, model.max_size / max(width, height))
-
-    def side(pixels: int) -> int:
-        rounded = round(pixels * scale / model.size_multiple) * model.size_multiple
-        return max(model.min_size, rounded)
-
-    return side(width), side(height)
 
 
 def problems_of(error: ValidationError, source: str) -> list[Problem]:

@@ -1,13 +1,11 @@
 """Fan-out: one mailbox for each open stream, in which a newer preview replaces the one that still waits."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Protocol
+from collections.abc import AsyncIterator
+from typing import NamedTuple, Protocol
 
-from service.generation import Event
-
-KEEP_ALIVE_SECONDS = 15.0
+from scheduler.bell import Bell
+from service.generation import Event, Generation
 
 
 class Counter(Protocol):
@@ -21,36 +19,50 @@ class KeepAlive:
 KEEP_ALIVE = KeepAlive()
 
 
+class Slot(NamedTuple):
+    """Where an event waits; a preview that may give way has no number, and shares its slot with newer ones."""
+
+    generation_id: str
+    image_index: int
+    number: int | None
+
+
 class Mailbox:
     """What one stream is still to send, in order. Iterating ends after the last event of the last generation.
 
-    Of each generation at most one preview waits: a newer one takes its place, so that a slow reader loses pictures and
-    never holds memory or anyone else up. Nothing else is ever dropped.
+    Of each image of a generation at most one preview waits: a newer one takes its place, so that a slow reader loses
+    pictures, though of no image all of them, and never holds memory or anyone else up. Nothing else is ever dropped.
     """
+
+    __slots__ = ("_changed", "_coalesced", "_gone", "_keep_alive_due", "_open", "_pending")
 
     def __init__(self, generation_ids: set[str], coalesced: Counter, gone: Counter) -> None:
         self._open = generation_ids
         self._coalesced = coalesced
         self._gone = gone
-        self._pending: dict[tuple[str, int | None], Event] = {}  # previews have no number: one slot for all of them
+        self._pending: dict[Slot, Event] = {}
         self._keep_alive_due = False
-        self._changed = asyncio.Event()
+        self._changed = Bell()
 
     def put(self, event: Event) -> None:
-        generation_id = event.generation.id
-        preview_slot = (generation_id, None)
-        slot = preview_slot if event.preview else (generation_id, event.number)
-        if preview_slot in self._pending and (event.preview or event.is_final):
+        if event.is_final:
+            self._drop_previews(event.generation)
+        slot = _slot_of(event)
+        if slot in self._pending:
             self._coalesced.inc()
-            if event.is_final:
-                del self._pending[preview_slot]
         self._pending[slot] = event
-        self._changed.set()
+        self._changed.ring()
+
+    def _drop_previews(self, generation: Generation) -> None:
+        """Those that may give way, now that the pictures are there."""
+        for image in generation.images:
+            if self._pending.pop(Slot(generation.id, image.index, None), None):
+                self._coalesced.inc()
 
     def keep_alive(self) -> None:
         """The stream says something soon, if it has nothing better to say."""
         self._keep_alive_due = True
-        self._changed.set()
+        self._changed.ring()
 
     def close(self) -> None:
         """The stream has ended, with or without having sent everything."""
@@ -60,36 +72,48 @@ class Mailbox:
         self._pending.clear()
 
     async def __aiter__(self) -> AsyncIterator[Event | KeepAlive]:
-        while self._open or self._pending:
-            if self._pending:
-                yield self._take()
-            elif self._keep_alive_due:
-                self._keep_alive_due = False
-                yield KEEP_ALIVE
-            else:
-                self._changed.clear()
-                await self._changed.wait()
+        while await self.has_more():
+            yield self.take()
 
-    def _take(self) -> Event:
+    async def has_more(self) -> bool:
+        """Waits for something to send, which `take` gives; False once there will be nothing more."""
+        while not self._pending:
+            if not self._open:
+                return False
+            if self._keep_alive_due:
+                return True
+            await self._changed.wait()
+        return True
+
+    def take(self) -> Event | KeepAlive:
+        """What is to be sent next."""
+        if not self._pending:
+            self._keep_alive_due = False
+            return KEEP_ALIVE
         event = self._pending.pop(next(iter(self._pending)))
         if event.is_final:
             self._open.discard(event.generation.id)
         return event
 
 
-class Ticker:
-    """Keeps every open stream alive with one timer for all of them."""
+def _slot_of(event: Event) -> Slot:
+    gives_way = event.preview is not None and not event.generation.params.keeps_previews
+    return Slot(event.generation.id, event.image_index, None if gives_way else event.number)
 
-    def __init__(self) -> None:
+
+class Ticker:
+    """Keeps every open stream alive with one timer for all of them, at every `interval` seconds."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
         self._mailboxes: set[Mailbox] = set()
 
-    @contextlib.contextmanager
-    def keeping_alive(self, mailbox: Mailbox) -> Iterator[None]:
+    def add(self, mailbox: Mailbox) -> None:
+        """Of a stream that is open now."""
         self._mailboxes.add(mailbox)
-        try:
-            yield
-        finally:
-            self._mailboxes.discard(mailbox)
+
+    def discard(self, mailbox: Mailbox) -> None:
+        self._mailboxes.discard(mailbox)
 
     def tick(self) -> None:
         for mailbox in self._mailboxes:
@@ -97,5 +121,5 @@ class Ticker:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(KEEP_ALIVE_SECONDS)
+            await asyncio.sleep(self._interval)
             self.tick()

@@ -30,6 +30,7 @@ METRICS = [metric.name + ("_total" if metric.type == "counter" else "") for metr
 LINKS = [
     (document, link)
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("[a-z]*/**/README.md")]
+    if "node_modules" not in document.parts
     for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text())
 ]
 

@@ -40,7 +40,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 async def watch(session: aiohttp.ClientSession, server: Server, seed: int) -> Seen:
     body = {
         "prompt": PROMPTS[seed % len(PROMPTS)],
-        "num_inference_steps": 5,
+        "num_inference_steps": 7,
         "width": 64,
         "height": 64,
         "seed": seed,
@@ -71,15 +71,17 @@ async def test_each_of_32_clients_gets_the_pictures_of_a_lone_run(server: Server
         lone = [await watch(session, server, seed) for seed in range(NUM_CLIENTS)]
         together = await asyncio.gather(*(watch(session, server, seed) for seed in range(NUM_CLIENTS)))
 
+    num_compared = 0
     for seed, seen in enumerate(together):
-        assert set(lone[seed].previews) == {1, 3}
-        assert set(seen.previews) <= {1, 3}  # one that waits may give way to a newer one
+        assert {*lone[seed].previews, *seen.previews} <= {1, 3, 5}  # one that waits may give way to a newer one
         assert difference(seen.final, lone[seed].final) < NOISE
-        for step, preview in seen.previews.items():
-            assert difference(preview, lone[seed].previews[step]) < NOISE
+        for step in lone[seed].previews.keys() & seen.previews.keys():
+            num_compared += 1
+            assert difference(seen.previews[step], lone[seed].previews[step]) < NOISE
         for other in range(NUM_CLIENTS):
             if other != seed:
                 assert difference(seen.final, lone[other].final) > 10 * NOISE
+    assert num_compared >= NUM_CLIENTS, "too few previews to tell"
 
 
 async def test_a_picture_shows_what_was_asked_for(server: Server) -> None:

@@ -15,24 +15,29 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "request": 0,
     "postcard": 0,
+    "version": 0,
+    "bell": 0,
     "messages": 1,
     "engine": 2,
+    "calibration": 2,
     "cost": 2,
     "wire": 2,
-    "client": 3,
+    "calibration_cache": 3,
+    "link": 3,
     "fake_engine": 3,
     "images": 3,
     "scheduler": 3,
-    "sdxl": 3,
     "call_scheduler": 4,
+    "client": 4,
     "outbox": 4,
-    "placement": 4,
+    "placement": 5,
+    "sdxl": 4,
     "loop": 5,
     "worker": 6,
 }
 """The modules of `scheduler`: each may import from lower floors only."""
 
-SERVICE_SIDE = {"client", "placement"}
+SERVICE_SIDE = {"client", "link", "placement"}
 WORKER_SIDE = {"engine", "fake_engine", "images", "scheduler", "sdxl", "call_scheduler", "outbox", "loop", "worker"}
 MODEL_LIBRARIES = {"torch", "diffusers", "transformers", "safetensors", "accelerate", "huggingface_hub"}
 HTTP_LIBRARIES = {"aiohttp", "aiohttp_sse", "prometheus_client", "pydantic", "pydantic_settings", "uvloop"}

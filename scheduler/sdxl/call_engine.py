@@ -12,8 +12,12 @@ from torch import Tensor
 from scheduler.engine import OnStep, RequestOutput
 from scheduler.messages import ModelInfo, WorkerConfig
 from scheduler.request import Request, Status
+from scheduler.sdxl.aside import Aside, choose_aside
+from scheduler.sdxl.failures import failure
+from scheduler.sdxl.memory import Memory
+from scheduler.sdxl.pictures import Pictures, Slice
 from scheduler.sdxl.prompts import PromptEncoder
-from scheduler.sdxl.results import Slice, report
+from scheduler.sdxl.results import StepCounts, report
 from scheduler.sdxl.sampler import Sampler, draw_noise
 from scheduler.sdxl.timing import Stopwatch
 from scheduler.sdxl.untyped import Pipeline
@@ -21,12 +25,18 @@ from scheduler.sdxl.weights import Model
 
 
 class CallEngine:
-    """One `StableDiffusionXLPipeline.__call__` a `run`, for requests whose call keys agree."""
+    """One `StableDiffusionXLPipeline.__call__` a `run`, for requests whose call keys agree.
 
-    def __init__(self, model: Model, config: WorkerConfig) -> None:
+    Where memory does not hold the call, halves of the batch are called one after the other, each from its first step.
+    """
+
+    def __init__(self, model: Model, config: WorkerConfig, aside: Aside | None = None) -> None:
+        aside = aside or choose_aside(model.device)
         self._model = model
         self._info = model.info(config)
         self._encoder = PromptEncoder(model.pipe)
+        self._memory = Memory(aside.free_memory)
+        self._pictures = Pictures(model, aside, self._memory)
 
     @property
     def info(self) -> ModelInfo:
@@ -34,8 +44,25 @@ class CallEngine:
 
     @torch.inference_mode()
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
+        def call(part: Sequence[Request]) -> None:
+            if wanted := [request for request in part if _is_running(request)]:
+                self._call(wanted, on_step, was_halved=self._memory.has_halved)
+
+        watch = Stopwatch()
+        called = self._memory.fit(batch, call)
+        if called.failures:
+            failed = [failure(request, request.steps_done, error) for request, error in called.failures]
+            on_step(report(self._pictures, [], watch, StepCounts(), failed))
+
+    def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
+        return self._pictures.collect(wait=wait)
+
+    def release(self, request: Request) -> None:
+        """Nothing is kept of a request between calls."""
+
+    def _call(self, batch: Sequence[Request], on_step: OnStep, *, was_halved: bool) -> None:
         model, params = self._model, batch[0].params
-        sampler = Sampler(model.sampler, model.dtype)
+        sampler = model.make_sampler(params.sampler)
         truncated = [self._encoder.is_truncated(request.params.prompt) for request in batch]
         generators = [torch.Generator().manual_seed(request.params.seed) for request in batch]
         model.pipe.scheduler = sampler
@@ -46,18 +73,16 @@ class CallEngine:
             width=params.width,
             num_inference_steps=params.num_steps,
             guidance_scale=params.guidance_scale,
+            guidance_rescale=params.guidance_rescale,
+            original_size=params.original_size,
+            target_size=params.target_size,
+            crops_coords_top_left=params.crop,
             generator=generators,
             # Drawn here, because the pipeline would draw them in the model's dtype.
             latents=torch.cat([draw_noise(model.latent_shape(params), each, model.device) for each in generators]),
             output_type="latent",
-            callback_on_step_end=_StepEnd(model, batch, truncated, sampler, on_step),
+            callback_on_step_end=_StepEnd(self._pictures, batch, truncated, sampler, on_step, was_halved=was_halved),
         )
-
-    def collect(self, *, wait: bool) -> Sequence[RequestOutput]:  # noqa: ARG002 - nothing is made beside the steps
-        return []
-
-    def release(self, request: Request) -> None:
-        """Nothing is kept of a request between calls."""
 
 
 def _negative_prompts(batch: Sequence[Request]) -> list[str] | None:
@@ -70,13 +95,21 @@ class _StepEnd:
     """The pipeline's callback: where the loop breathes in the midst of a call."""
 
     def __init__(
-        self, model: Model, batch: Sequence[Request], truncated: Sequence[bool], sampler: Sampler, on_step: OnStep
+        self,
+        pictures: Pictures,
+        batch: Sequence[Request],
+        truncated: Sequence[bool],
+        sampler: Sampler,
+        on_step: OnStep,
+        *,
+        was_halved: bool,
     ) -> None:
-        self._model = model
+        self._pictures = pictures
         self._batch = batch
         self._truncated = truncated
         self._sampler = sampler
         self._on_step = on_step
+        self._was_halved = was_halved
         self._watch = Stopwatch()
 
     def __call__(self, pipe: Pipeline, step_index: int, _timestep: Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -84,13 +117,17 @@ class _StepEnd:
         self._watch.stages["unet"] = self._watch.elapsed
         slices = self._slices(step_index + 1, tensors["latents"])
         if slices:
-            num_masked = len(self._batch) - len(slices)
-            num_rows, padded_rows = self._num_rows(len(slices)), self._num_rows(num_masked)
-            self._on_step(report(self._model, slices, self._watch, num_rows, padded_rows))
+            counts = self._counts(len(slices), is_first=step_index == 0)
+            self._on_step(report(self._pictures, slices, self._watch, counts))
         if not any(_is_running(request) for request in self._batch):
             pipe._interrupt = True
         self._watch = Stopwatch()
         return {}
+
+    def _counts(self, num_live: int, *, is_first: bool) -> StepCounts:
+        num_rows, padded_rows = self._num_rows(num_live), self._num_rows(len(self._batch) - num_live)
+        fitting_rows = num_rows + padded_rows if is_first and self._was_halved else None
+        return StepCounts(num_rows, padded_rows, fitting_rows)
 
     def _slices(self, steps_done: int, latents: Tensor) -> list[Slice]:
         """Each live request's row of the batch; a cancelled one is still computed, and masked here."""
@@ -104,7 +141,7 @@ class _StepEnd:
         ]
 
     def _num_rows(self, num_requests: int) -> int:
-        rows_each = 1 if self._model.is_distilled else self._batch[0].params.num_rows
+        rows_each = 1 if self._pictures.model.is_distilled else self._batch[0].params.num_rows
         return rows_each * num_requests
 
 

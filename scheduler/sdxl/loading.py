@@ -1,10 +1,14 @@
 """From a configuration to an engine that has painted once."""
 
+import dataclasses
 from collections.abc import Callable
+
+import msgspec
 
 from scheduler.engine import Engine, LoadError, StepOutput, describe
 from scheduler.messages import WorkerConfig
 from scheduler.request import GenerateParams, Request, Status
+from scheduler.sdxl.calibration import calibrate
 from scheduler.sdxl.call_engine import CallEngine
 from scheduler.sdxl.step_engine import StepEngine
 from scheduler.sdxl.weights import load_model
@@ -15,18 +19,28 @@ WARM_UP_STEPS = 2  # the first ends in a preview, the second in the picture
 def load_engine(config: WorkerConfig, progress: Callable[[str], None]) -> Engine:
     try:
         model = load_model(config, progress)
+        calibration = calibrate(model, config, progress)
+        model = dataclasses.replace(model, step_times=calibration.step_times)
+        config = msgspec.structs.replace(config, max_rows=calibration.max_rows)
         engine = StepEngine(model, config) if config.batching == "step" else CallEngine(model, config)
         progress("warming up")
-        _warm_up(engine)
+        reason = _warm_up(engine)
     except (RuntimeError, ValueError, TypeError) as error:  # out of memory is a RuntimeError
-        raise LoadError(
-            f"{config.model} cannot run here, try another --device or --dtype: {describe(error)}"
-        ) from error
+        raise _cannot_run(config.model, describe(error)) from error
+    if reason is not None:
+        raise _cannot_run(config.model, reason)
     return engine
 
 
-def _warm_up(engine: Engine) -> None:
-    """Paint one picture of the default size, so that the first request does not pay for what is made on first use."""
+def _cannot_run(model: str, reason: str) -> LoadError:
+    return LoadError(f"{model} cannot run here, try another --device or --dtype: {reason}")
+
+
+def _warm_up(engine: Engine) -> str | None:
+    """Paint one picture of the default size, so that the first request does not pay for what is made on first use.
+
+    Returns why it cannot be painted, if so.
+    """
     params = GenerateParams(
         prompt="a warm-up",
         width=engine.info.default_width,
@@ -38,6 +52,8 @@ def _warm_up(engine: Engine) -> None:
     steps: list[StepOutput] = []
     while len(steps) < params.num_steps:
         engine.run([request], steps.append)
+    outputs = list(steps[-1].outputs)
+    while made := engine.collect(wait=True):
+        outputs += made
     engine.release(request)
-    if error := steps[-1].outputs[0].error:
-        raise ValueError(error)
+    return next((output.error for output in outputs if output.error is not None), None)

@@ -1,8 +1,9 @@
 """Prompts to embeddings: batched, and remembered."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, zeros_like
 
@@ -23,6 +24,17 @@ class TextEmbedding:
     def num_bytes(self) -> int:
         return self.tokens.nbytes + self.pooled.nbytes
 
+    def zeros(self) -> "TextEmbedding":
+        """What stands for no prompt at all."""
+        return TextEmbedding(zeros_like(self.tokens), zeros_like(self.pooled), truncated=False)
+
+
+class Lookups(NamedTuple):
+    """How many texts were asked for that were remembered, and that had to be encoded."""
+
+    hits: int
+    misses: int
+
 
 class PromptEncoder:
     """Encodes prompts as the pipeline does, with its own code, all new ones in one batch."""
@@ -32,22 +44,36 @@ class PromptEncoder:
         self._cache_bytes = cache_bytes
         self._cached_bytes = 0
         self._cache: OrderedDict[str, TextEmbedding] = OrderedDict()
+        self._lookups = Lookups(0, 0)
 
-    def encode(self, texts: Iterable[str]) -> dict[str, TextEmbedding]:
-        """An embedding for every text, from the cache where it is there."""
+    def encode(self, texts: Sequence[str]) -> dict[str, TextEmbedding]:
+        """An embedding for every text, from the cache where it is there. A text that is new counts as one miss, and as
+        hits where it is there again.
+        """
         wanted = dict.fromkeys(texts)
         found = {text: self._cache[text] for text in wanted if text in self._cache}
         missing = [text for text in wanted if text not in found]
         found |= self._encode(missing) if missing else {}
         for text in wanted:
             self._remember(text, found[text])
+        self._lookups = Lookups(
+            self._lookups.hits + len(texts) - len(missing),
+            self._lookups.misses + len(missing),
+        )
         return found
 
-    def encode_negative(self, text: str | None, like: TextEmbedding) -> TextEmbedding:
-        """None means zeros, or the empty text for a model that was not trained with zeros; "" is text."""
-        if text is None and self._pipe.config.force_zeros_for_empty_prompt:
-            return TextEmbedding(zeros_like(like.tokens), zeros_like(like.pooled), truncated=False)
-        return self.encode([text or ""])[text or ""]
+    def negative_text(self, negative_prompt: str | None) -> str | None:
+        """The text to encode, None for zeros. Without a negative prompt it is zeros for a model that was trained with
+        them, else the empty text; "" is text.
+        """
+        if negative_prompt is None and not self._pipe.config.force_zeros_for_empty_prompt:
+            return ""
+        return negative_prompt
+
+    def take_lookups(self) -> Lookups:
+        """Since this was asked last."""
+        lookups, self._lookups = self._lookups, Lookups(0, 0)
+        return lookups
 
     def is_truncated(self, text: str) -> bool:
         """Whether the text has more tokens than one of the encoders reads."""

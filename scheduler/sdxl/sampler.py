@@ -1,24 +1,15 @@
 """Noise samplers: diffusers' own, one instance a run, with the predicted clean image kept and the state in fp32."""
 
+import copy
 import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from diffusers import LCMScheduler
 from torch import Tensor
 
 from scheduler.sdxl.untyped import NoiseSampler
-
-# What they call x0: `pred_original_sample` or `denoised` in the output of a step; the multistep solvers return none and
-# keep it as the newest of their `model_outputs`.
-SUPPORTED = (
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "DPMSolverMultistepScheduler",
-    "DDIMScheduler",
-    "UniPCMultistepScheduler",
-    "LCMScheduler",
-)
 
 Generators = torch.Generator | Sequence[torch.Generator]
 
@@ -33,7 +24,7 @@ class Sampler:
     order = 1
 
     def __init__(self, prototype: NoiseSampler, unet_dtype: torch.dtype) -> None:
-        self._inner = type(prototype).from_config(prototype.config)
+        self._inner = copy.deepcopy(prototype)  # much faster than to build one from a configuration
         self._unet_dtype = unet_dtype
         self._takes_generator = "generator" in inspect.signature(self._inner.step).parameters
         self.x0: Tensor | None = None
@@ -53,7 +44,11 @@ class Sampler:
         return sigma
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
-        self._inner.set_timesteps(num_inference_steps, device=device)
+        options: dict[str, int] = {}
+        if isinstance(self._inner, LCMScheduler):  # it picks from the steps of its distillation, which may be too few
+            distilled_steps: int = self.config["original_inference_steps"]
+            options["original_inference_steps"] = max(num_inference_steps, distilled_steps)
+        self._inner.set_timesteps(num_inference_steps, device=device, **options)
 
     def set_begin_index(self, begin_index: int = 0) -> None:
         if hasattr(self._inner, "set_begin_index"):  # all but DDIM, which counts no steps
@@ -81,19 +76,9 @@ class Sampler:
         return (latents,)
 
     def _x0_of(self, output: Any) -> Tensor:
+        """By whichever name they give it; the multistep solvers keep it as the newest of their `model_outputs`."""
         x0: Tensor | None = output.get("pred_original_sample", output.get("denoised"))
         return self._inner.model_outputs[-1] if x0 is None else x0
-
-
-def unsupported_reason(prototype: NoiseSampler) -> str | None:
-    """Why a model's noise sampler cannot be used, None if it can."""
-    name = type(prototype).__name__
-    if name not in SUPPORTED:
-        return f"its noise sampler {name} is not one of {', '.join(SUPPORTED)}"
-    config = prototype.config
-    if config.get("algorithm_type") in ("dpmsolver", "sde-dpmsolver") or not config.get("predict_x0", True):
-        return f"its noise sampler {name} is set to predict noise, which gives no previews"
-    return None
 
 
 def draw_noise(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

@@ -1,6 +1,7 @@
 """Step mode: requests join and leave between denoising steps, each row with a timestep and a guidance of its own."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,20 +10,39 @@ from scheduler.engine import OnStep, RequestOutput
 from scheduler.messages import ModelInfo, WorkerConfig
 from scheduler.request import Request
 from scheduler.sdxl.admission import Admission
-from scheduler.sdxl.results import Slice, report
+from scheduler.sdxl.aside import Aside, choose_aside
+from scheduler.sdxl.failures import failure
+from scheduler.sdxl.memory import Fitted, Memory, is_any_error
+from scheduler.sdxl.pictures import Pictures, Slice
+from scheduler.sdxl.results import StepCounts, report
 from scheduler.sdxl.rows import Rows, gather, scatter
 from scheduler.sdxl.timing import Stopwatch
 from scheduler.sdxl.trajectory import Trajectory
 from scheduler.sdxl.weights import Model
 
 
-class StepEngine:
-    """One UNet call a `run`. The trajectories are the truth; the rows are a view of them, made for one step."""
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one UNet call gave: each trajectory with its own [1, 4, h/8, w/8] fp32."""
 
-    def __init__(self, model: Model, config: WorkerConfig) -> None:
-        self._model = model
+    num_rows: int
+    shares: Sequence[tuple[Trajectory, Tensor]]
+
+
+class StepEngine:
+    """One UNet call a `run`. The trajectories are the truth; the rows are a view of them, made for one step.
+
+    Where memory does not hold the batch, the UNet is called for halves of it. Trajectories take their step only after
+    all that, so a call that raises leaves them as they are.
+    """
+
+    def __init__(self, model: Model, config: WorkerConfig, aside: Aside | None = None) -> None:
+        aside = aside or choose_aside(model.device)
+        self.model = model
         self._info = model.info(config)
         self._admission = Admission(model)
+        self._memory = Memory(aside.free_memory)
+        self._pictures = Pictures(model, aside, self._memory)
         self._trajectories: dict[str, Trajectory] = {}
 
     @property
@@ -32,31 +52,40 @@ class StepEngine:
     @torch.inference_mode()
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
         watch = Stopwatch()
-        trajectories = self._admit(batch, watch)
+        failed = self._admit(batch, watch)
+        trajectories = [self._trajectories[each.id] for each in batch if each.id in self._trajectories]
         with watch.stage("unet"):
-            rows = gather(trajectories)
-            noise = self._predict(rows)
+            predicted = self._memory.fit(trajectories, self._predict)
         with watch.stage("sampler"):
-            for trajectory, prediction in scatter(rows, noise):
-                trajectory.advance(prediction)
-        on_step(report(self._model, [_slice(each) for each in trajectories], watch, rows.num_rows))
+            failed += self._advance(predicted)
+        counts = self._counts(predicted)
+        ids = {each.request.id for each in failed}
+        slices = [_slice(each) for each in trajectories if each.request.id not in ids]
+        on_step(report(self._pictures, slices, watch, counts, failed))
 
-    def collect(self, *, wait: bool) -> Sequence[RequestOutput]:  # noqa: ARG002 - nothing is made beside the steps
-        return []
+    def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
+        return self._pictures.collect(wait=wait)
 
     def release(self, request: Request) -> None:
         self._trajectories.pop(request.id, None)
 
-    def _admit(self, batch: Sequence[Request], watch: Stopwatch) -> list[Trajectory]:
-        """The batch's trajectories, started for those that are new."""
-        if new := [request for request in batch if request.id not in self._trajectories]:
-            with watch.stage("text_encode"):
-                self._trajectories |= {each.request.id: each for each in self._admission.start(new)}
-        return [self._trajectories[request.id] for request in batch]
+    def _admit(self, batch: Sequence[Request], watch: Stopwatch) -> list[RequestOutput]:
+        """Starts the trajectories of those that are new; returns those that cannot start."""
+        new = [request for request in batch if request.id not in self._trajectories]
+        if not new:
+            return []
+        with watch.stage("text_encode"):
+            started = self._memory.fit(new, self._admission.start, is_any_error)
+        self._trajectories |= {each.request.id: each for part in started.results for each in part}
+        return [failure(request, request.steps_done, error) for request, error in started.failures]
 
-    def _predict(self, rows: Rows) -> Tensor:
+    def _predict(self, trajectories: Sequence[Trajectory]) -> Prediction:
+        rows = gather(trajectories)
+        return Prediction(rows.num_rows, scatter(rows, self._call_unet(rows)))
+
+    def _call_unet(self, rows: Rows) -> Tensor:
         """[rows, 4, h/8, w/8] in the UNet's dtype."""
-        prediction: Tensor = self._model.pipe.unet(
+        prediction: Tensor = self.model.pipe.unet(
             rows.sample,
             rows.timesteps,
             encoder_hidden_states=rows.tokens,
@@ -65,6 +94,26 @@ class StepEngine:
             return_dict=False,
         )[0]
         return prediction
+
+    def _advance(self, predicted: Fitted[Trajectory, Prediction]) -> list[RequestOutput]:
+        """Each trajectory takes its step; returns those that cannot, and those that had no prediction."""
+        failed = [failure(each.request, each.steps_done, error) for each, error in predicted.failures]
+        for trajectory, share in [share for prediction in predicted.results for share in prediction.shares]:
+            try:
+                trajectory.advance(share)
+            except Exception as error:  # noqa: BLE001 - each has a noise sampler of its own, so it fails alone
+                failed.append(failure(trajectory.request, trajectory.steps_done, error))
+        return failed
+
+    def _counts(self, predicted: Fitted[Trajectory, Prediction]) -> StepCounts:
+        rows = [prediction.num_rows for prediction in predicted.results]
+        hits, misses = self._admission.take_lookups()
+        return StepCounts(
+            num_rows=sum(rows),
+            fitting_rows=None if predicted.is_whole else max(rows, default=None),
+            prompt_hits=hits,
+            prompt_misses=misses,
+        )
 
 
 def _slice(trajectory: Trajectory) -> Slice:

@@ -18,6 +18,8 @@ class Trajectory:
     generator: torch.Generator
     prompt: TextEmbedding
     negative: TextEmbedding | None  # None: no guidance
+    timesteps: Tensor  # [steps] fp32, where the UNet is; those of the sampler are on the CPU
+    guidance: Tensor  # [2] fp32: scale and rescale
     time_ids: Tensor  # [6]
     timestep_cond: Tensor | None  # [dim]
 
@@ -30,12 +32,8 @@ class Trajectory:
         return self.request.params
 
     @property
-    def guidance_scale(self) -> float:
-        return self.params.guidance_scale
-
-    @property
     def timestep(self) -> Tensor:
-        """[], the UNet's input for the next step."""
+        """[] of the next step, as the sampler wants it."""
         return self.sampler.timesteps[self.steps_done]
 
     @property

@@ -5,8 +5,11 @@ from typing import Any, TypeAlias
 Pipeline: TypeAlias = Any
 """A `StableDiffusionXLPipeline`."""
 
+Vae: TypeAlias = Any
+"""An `AutoencoderKL`."""
+
 TinyVae: TypeAlias = Any
 """An `AutoencoderTiny`."""
 
 NoiseSampler: TypeAlias = Any
-"""One of diffusers' schedulers, see `sampler.SUPPORTED`."""
+"""One of diffusers' schedulers, see `prototypes.KINDS`."""

@@ -6,36 +6,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionXLPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny
+from torch import Tensor
 
 from scheduler.engine import LoadError
 from scheduler.messages import ModelInfo, StepTime, WorkerConfig
 from scheduler.postcard import bundled_model
-from scheduler.request import SAMPLERS, GenerateParams
+from scheduler.request import GenerateParams, SamplerName
 from scheduler.sdxl.device import choose_device, choose_dtype
-from scheduler.sdxl.pretrained import from_pretrained
+from scheduler.sdxl.loras import fuse_loras
+from scheduler.sdxl.pretrained import from_pretrained, load_pipeline
 from scheduler.sdxl.preview import check_fit, find_preview_model
-from scheduler.sdxl.sampler import unsupported_reason
-from scheduler.sdxl.untyped import NoiseSampler, Pipeline, TinyVae
+from scheduler.sdxl.prototypes import Prototypes
+from scheduler.sdxl.sampler import Sampler
+from scheduler.sdxl.untyped import NoiseSampler, Pipeline, TinyVae, Vae
 
 MIN_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`sampler` is the prototype of the noise samplers, of which every run makes its own."""
+    """`step_times` are there once it is calibrated."""
 
     name: str
     pipe: Pipeline
     tiny_vae: TinyVae
-    sampler: NoiseSampler
+    prototypes: Prototypes
     device: torch.device
     dtype: torch.dtype
+    step_times: tuple[StepTime, ...] = ()
 
     @property
     def is_distilled(self) -> bool:
         """Whether the guidance scale is an input of the UNet, so that guidance takes no second row."""
         return self.pipe.unet.config.time_cond_proj_dim is not None
+
+    def make_sampler(self, name: SamplerName | None) -> Sampler:
+        """A noise sampler for one run; None for the one that requests get which ask for none."""
+        return Sampler(self.prototypes.get(name), self.dtype)
 
     @property
     def dtype_name(self) -> str:
@@ -66,9 +74,9 @@ class Model:
             batching=config.batching,
             max_rows=config.max_rows,
             max_step_seconds=config.max_step_seconds,
-            step_times=(StepTime(default_size**2, 2, 0.05),),
-            sampler=None,
-            samplers=SAMPLERS,
+            step_times=self.step_times,
+            sampler=self.prototypes.default_name,
+            samplers=self.prototypes.names,
             guidance_rows=1 if self.is_distilled else 2,
         )
 
@@ -81,37 +89,49 @@ def load_model(config: WorkerConfig, progress: Callable[[str], None]) -> Model:
         torch.set_num_threads(config.threads)
     is_here = Path(config.model).exists()
     progress(f"loading the model {config.model}{'' if is_here else ' from the Hugging Face hub, it is no folder here'}")
-    pipe = _load_pipeline(config.model, dtype)
+    pipe = _load_pipeline(config, dtype)
+    prototypes = _prototypes(pipe.scheduler, config)
     tiny_vae = _load_preview_vae(config, pipe, dtype)
     return Model(
         name=_name(config.model),
         pipe=pipe.to(device),
         tiny_vae=tiny_vae.to(device),
-        sampler=pipe.scheduler,
+        prototypes=prototypes,
         device=device,
         dtype=dtype,
     )
 
 
-def _load_pipeline(source: str, dtype: torch.dtype) -> Pipeline:
-    pipe = from_pretrained(StableDiffusionXLPipeline, source, dtype, flag="--model")
-    if reason := unsupported_reason(pipe.scheduler):
-        raise LoadError(f"{source} cannot be used: {reason}")
-    if missing := _missing_weight(pipe):
-        raise LoadError(f"{source} is incomplete: its weights have no {missing}; get the model again")
+def _load_pipeline(config: WorkerConfig, dtype: torch.dtype) -> Pipeline:
+    pipe = load_pipeline(config.model, dtype, flag="--model")
+    if config.vae is not None:
+        pipe.vae = _load_vae(config.vae, config.model, pipe, dtype)
     if dtype == torch.float16 and pipe.vae.config.force_upcast:
         pipe.vae.to(torch.float32)  # for good: it overflows in half precision, and is never cast to and fro
+    fuse_loras(pipe, config.loras)
+    if pipe.unet.config.time_cond_proj_dim is not None:
+        pipe.unet.time_embedding.cond_proj.register_forward_pre_hook(_in_dtype_of_layer)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _missing_weight(pipe: Pipeline) -> str | None:
-    """The first parameter that the files did not hold: diffusers leaves it without data."""
-    for part in ("unet", "vae"):
-        for name, parameter in getattr(pipe, part).named_parameters():
-            if parameter.is_meta:
-                return f"{part}.{name}"
-    return None
+def _in_dtype_of_layer(layer: torch.nn.Linear, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """The pipeline embeds the guidance scale in the dtype of the latents, which stay in fp32 here."""
+    return (inputs[0].to(layer.weight.dtype),)
+
+
+def _load_vae(source: str, model: str, pipe: Pipeline, dtype: torch.dtype) -> Vae:
+    vae = from_pretrained(AutoencoderKL, source, dtype, flag="--vae")
+    if reason := check_fit(vae, pipe.unet.config.in_channels, pipe.vae_scale_factor):
+        raise LoadError(f"the VAE {source} does not fit {model}: {reason}; change --vae")
+    return vae
+
+
+def _prototypes(own: NoiseSampler, config: WorkerConfig) -> Prototypes:
+    try:
+        return Prototypes(own, config.sampler)
+    except ValueError as error:
+        raise LoadError(f"{config.model} cannot be used: {error}") from error
 
 
 def _load_preview_vae(config: WorkerConfig, pipe: Pipeline, dtype: torch.dtype) -> TinyVae:

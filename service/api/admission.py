@@ -15,9 +15,12 @@ MAX_BODY_BYTES = 64 * 1024
 
 REJECT_REASONS: dict[str, RejectReason] = {
     "queue_full": "queue_full",
+    "queue_too_long": "queue_too_long",
     "draining": "draining",
     "not_ready": "not_ready",
     "too_large": "too_large",
+    "rate_limit": "rate_limit",
+    "too_many_generations": "too_many_generations",
 }
 """By the error's type; any other request was invalid."""
 
@@ -33,14 +36,15 @@ def counted(metrics: Metrics, route: str) -> Iterator[None]:
         raise
 
 
-async def read_params(request: web.Request) -> GenerateParams:
-    """Raises `ApiError` where the body is too large, of the wrong type, or wrong."""
-    raw = await _read_body(request)
+async def read_params(request: web.Request) -> list[GenerateParams]:
+    """One for each image. Raises `ApiError` where the body is too large, of the wrong type, or wrong."""
+    raw = await read_body(request)
     model = request.app[GENERATIONS].model()
     return GenerateBody.parse(raw, model).to_params(model)
 
 
-async def _read_body(request: web.Request) -> bytes:
+async def read_body(request: web.Request) -> bytes:
+    """Raises `ApiError` where it is too large or of the wrong type."""
     if request.content_type != "application/json":
         raise ApiError.plain(415, "unsupported_media_type", "send the body as Content-Type: application/json")
     if "Content-Encoding" in request.headers:

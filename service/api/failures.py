@@ -1,14 +1,26 @@
 """What to tell about a generation that gave no picture."""
 
+from aiohttp import web
+
 from service.api.admission import request_id_headers
 from service.errors import ApiError
 from service.generation import Generation
+from service.keys import GENERATIONS
 from service.sse import ascii_json, sse_frame
 
-STATUSES = {"worker_lost": 503, "shutdown": 503, "cancelled": 410}
+STATUSES = {"worker_lost": 503, "shutdown": 503, "cancelled": 410, "deadline": 504}
 """By the code of the failure; any other is a 500. Not 409, which fal's clients answer by asking again."""
 
 RETRY_SECONDS = "2"
+
+
+async def wait_for_pictures(request: web.Request, generation: Generation) -> None:
+    """Returns once it has succeeded. Raises `ApiError` if it ends otherwise."""
+    with request.app[GENERATIONS].watch([generation]) as mailbox:
+        async for _ in mailbox:
+            pass
+    if generation.status != "succeeded":
+        raise failure_of(generation)
 
 
 def failure_of(generation: Generation) -> ApiError:

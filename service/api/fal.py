@@ -1,17 +1,17 @@
-"""fal's wire format: `POST /stream` and `POST /`."""
-
-import base64
+"""fal's wire format: `POST /stream` and `POST /`, also below the names of an owner and an app."""
 
 import msgspec
 from aiohttp import web
 from pydantic import BaseModel
 
 from scheduler.messages import Finished, Preview
+from service import access
 from service.api.admission import counted, read_params, request_id_headers
-from service.api.failures import failure_frame, failure_of
-from service.api.streaming import stream_events
+from service.api.encodings import json_data_url_of
+from service.api.failures import failure_frame, wait_for_pictures
+from service.api.streaming import stream_to_its_end
 from service.generation import Event, Generation
-from service.keys import GENERATIONS, METRICS
+from service.keys import METRICS
 from service.routes import EVENT_STREAM, Answer, Route
 from service.schemas import GenerateBody
 from service.sse import ascii_json, sse_frame
@@ -27,7 +27,7 @@ class FalImage(BaseModel):
 
 
 class FalOutput(BaseModel):
-    """The finished picture; `image` is the first of `images`. Timings in seconds."""
+    """The finished pictures; `image` is the first of `images`, `seed` its seed. Timings in seconds."""
 
     image: FalImage
     images: list[FalImage]
@@ -38,25 +38,17 @@ class FalOutput(BaseModel):
 async def stream(request: web.Request) -> web.StreamResponse:
     with counted(request.app[METRICS], "stream"):
         params = await read_params(request)
-        generation = request.app[GENERATIONS].admit(params, grace=0)
-    with request.app[GENERATIONS].watch([generation]) as mailbox:
-        response = await stream_events(request, mailbox, encode_event, request_id_headers(generation.id))
-    if generation.is_over and generation.status != "succeeded":
-        await response.break_off()
-    return response
+        generation = access.admit(request, params, grace=0)
+    return await stream_to_its_end(request, generation, encode_event)
 
 
 async def run(request: web.Request) -> web.StreamResponse:
     with counted(request.app[METRICS], "run"):
-        params = msgspec.structs.replace(await read_params(request), preview_every=0)
-        generation = request.app[GENERATIONS].admit(params, grace=0)
-    with request.app[GENERATIONS].watch([generation]) as mailbox:
-        async for _ in mailbox:
-            pass
-    if generation.finished is None:
-        raise failure_of(generation)
+        params = [msgspec.structs.replace(each, preview_every=0) for each in await read_params(request)]
+        generation = access.admit(request, params, grace=0)
+    await wait_for_pictures(request, generation)
     return web.Response(
-        body=ascii_json(_output(generation, generation.finished)),
+        body=ascii_json(output_of(generation)),
         content_type="application/json",
         headers=request_id_headers(generation.id),
     )
@@ -65,53 +57,62 @@ async def run(request: web.Request) -> web.StreamResponse:
 def encode_event(event: Event) -> bytes:
     generation = event.generation
     if event.preview is not None:
-        return sse_frame(ascii_json({"image": _image(event.preview), **_progress(generation, event.preview.step)}))
-    if event.name == "succeeded" and generation.finished is not None:
-        image = _image(generation.finished)
-        return sse_frame(
-            ascii_json({"image": image, "images": [image], **_progress(generation, generation.params.num_steps)})
-        )
+        progress = _progress(generation, event.preview.step, event.image_index)
+        return sse_frame(ascii_json({"image": _image(event.preview), **progress}))
+    if event.name == "succeeded":
+        progress = _progress(generation, generation.params.num_steps, image_index=0)
+        return sse_frame(ascii_json({**_images(generation), **progress}))
     return failure_frame(generation) if event.is_final else b""
 
 
-def _progress(generation: Generation, step: int) -> dict[str, int]:
-    return {"step": step, "total_steps": generation.params.num_steps, "seed": generation.params.seed}
+def _progress(generation: Generation, step: int, image_index: int) -> dict[str, int]:
+    progress = {"step": step, "total_steps": generation.params.num_steps, "seed": generation.params.seed}
+    return progress | ({"image_index": image_index} if len(generation.images) > 1 else {})
 
 
-def _output(generation: Generation, finished: Finished) -> dict[str, object]:
-    image = _image(finished)
-    return {"image": image, "images": [image], "seed": generation.params.seed, "timings": finished.timings}
+def output_of(generation: Generation) -> dict[str, object]:
+    return {**_images(generation), "seed": generation.params.seed, "timings": generation.timings}
 
 
-def _image(picture: Preview | Finished) -> dict[str, str | int]:
-    encoded = base64.b64encode(picture.data).decode("ascii")
+def _images(generation: Generation) -> dict[str, object]:
+    images = [_image(picture) for picture in generation.pictures]
+    return {"image": images[0], "images": images}
+
+
+def _image(picture: Preview | Finished) -> dict[str, object]:
     return {
-        "url": f"data:{picture.content_type};base64,{encoded}",
+        "url": json_data_url_of(picture),
         "content_type": picture.content_type,
         "width": picture.width,
         "height": picture.height,
     }
 
 
-ERRORS = (400, 413, 415, 422, 503)
+APP = "/{owner}/{alias}"
+"""There is one model, so any names will do."""
+
+ERRORS = (400, 413, 415, 422, 429, 503)
 
 ROUTES = [
     Route(
         "POST",
-        "/stream",
+        path + "/stream",
         stream,
         "Paint a picture, and stream it while it forms (fal)",
         [Answer("Previews, and the finished picture as the last event", content_type=EVENT_STREAM)],
         ERRORS,
         body=GenerateBody,
-    ),
+    )
+    for path in ("", APP)
+] + [
     Route(
         "POST",
-        "/",
+        path,
         run,
         "Paint a picture (fal)",
         [Answer("The finished picture", body=FalOutput)],
-        (*ERRORS, 410, 500),
+        (*ERRORS, 410, 500, 504),
         body=GenerateBody,
-    ),
+    )
+    for path in ("/", APP)
 ]

@@ -6,13 +6,19 @@ from typing import Literal
 from aiohttp import web
 from pydantic import BaseModel
 
-from service.keys import CLIENT, GENERATIONS, METRICS
+from scheduler.request import SamplerName
+from service.keys import API_KEYS, CLIENT, GENERATIONS, METRICS
 from service.records import DESCRIBED
 from service.routes import Answer, Route
 
+Readiness = Literal["ready", "loading", "restarting", "draining"]
+
 
 class ModelRecord(BaseModel):
-    """The model that paints. Sides in pixels; each side of a picture is a multiple of `size_multiple`."""
+    """The model that paints. Sides in pixels; each side of a picture is a multiple of `size_multiple`.
+
+    `sampler` is the one it takes where a request names none; absent where that is none of `samplers`.
+    """
 
     model_config = DESCRIBED
 
@@ -25,15 +31,18 @@ class ModelRecord(BaseModel):
     device: str
     dtype: str
     batching: str
+    sampler: SamplerName | None
+    samplers: tuple[SamplerName, ...]
 
 
 class HealthRecord(BaseModel):
-    """`model` is there once it is loaded."""
+    """`model` is there once it is loaded. `auth`: whether the service asks for an API key."""
 
     model_config = DESCRIBED
 
-    status: Literal["alive", "ready", "loading", "restarting", "draining"]
+    status: Literal["alive"] | Readiness
     model: ModelRecord | None = None
+    auth: bool | None = None
 
 
 async def livez(request: web.Request) -> web.StreamResponse:  # noqa: ARG001 - the signature of a handler
@@ -42,12 +51,20 @@ async def livez(request: web.Request) -> web.StreamResponse:  # noqa: ARG001 - t
 
 async def readyz(request: web.Request) -> web.StreamResponse:
     client = request.app[CLIENT]
-    model = ModelRecord.model_validate(client.info, from_attributes=True) if client.info else None
-    if request.app[GENERATIONS].is_draining:
-        return _answer(HealthRecord(status="draining", model=model), status=503)
-    if not client.is_ready:
-        return _answer(HealthRecord(status="restarting" if model else "loading", model=model), status=503)
-    return _answer(HealthRecord(status="ready", model=model), status=200)
+    record = HealthRecord(
+        status=_readiness(request.app),
+        model=ModelRecord.model_validate(client.info, from_attributes=True) if client.info else None,
+        auth=request.app[API_KEYS] is not None,
+    )
+    return _answer(record, status=200 if record.status == "ready" else 503)
+
+
+def _readiness(app: web.Application) -> Readiness:
+    if app[GENERATIONS].is_draining:
+        return "draining"
+    if app[CLIENT].is_ready:
+        return "ready"
+    return "loading" if app[CLIENT].info is None else "restarting"
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
@@ -64,14 +81,19 @@ def _answer(record: HealthRecord, status: int) -> web.Response:
     )
 
 
+METRICS_ROUTES = [
+    Route("GET", "/metrics", metrics, "Metrics for Prometheus", [Answer("Metrics", content_type="text/plain")]),
+]
+
 ROUTES = [
-    Route("GET", "/livez", livez, "Is the process alive", [Answer("It is", body=HealthRecord)]),
+    Route("GET", "/livez", livez, "Is the process alive", [Answer("It is", body=HealthRecord)], is_public=True),
     Route(
         "GET",
         "/readyz",
         readyz,
         "Does it take work",
         [Answer("It does", body=HealthRecord), Answer("Not now", status=503, body=HealthRecord)],
+        is_public=True,
     ),
-    Route("GET", "/metrics", metrics, "Metrics for Prometheus", [Answer("Metrics", content_type="text/plain")]),
+    *METRICS_ROUTES,
 ]

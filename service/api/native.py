@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from aiohttp import web
 from pydantic import BaseModel
 
+from service import access
 from service.api.admission import counted, read_params, request_id_headers
+from service.api.encodings import json_base64_of
 from service.api.streaming import EventId, last_event_id, stream_events
 from service.errors import ApiError, Problem, not_found
 from service.generation import Event, Generation
@@ -20,7 +22,7 @@ from service.sse import ascii_json, sse_frame
 async def create(request: web.Request) -> web.StreamResponse:
     generations = request.app[GENERATIONS]
     with counted(request.app[METRICS], "native"):
-        generation = generations.admit(await read_params(request), grace=None)
+        generation = access.admit(request, await read_params(request), grace=None)
     url = f"/v1/generations/{generation.id}"
     created = CreatedRecord(**generations.record(generation).model_dump(), events_url=f"{url}/events")
     return _json(created, status=202, headers={"Location": url, **request_id_headers(generation.id)})
@@ -37,12 +39,13 @@ async def cancel(request: web.Request) -> web.StreamResponse:
 
 
 async def image(request: web.Request) -> web.StreamResponse:
-    finished = _find(request).finished
-    if finished is None or request.match_info["number"] != "0":
+    pictures = {str(number): picture for number, picture in enumerate(_find(request).pictures)}
+    picture = pictures.get(request.match_info["number"])
+    if picture is None:
         raise not_found("image")
     # Safe to keep: an id is never used again, and its picture never changes.
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=finished.data, content_type=finished.content_type, headers=headers)
+    return web.Response(body=picture.data, content_type=picture.content_type, headers=headers)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -50,7 +53,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     seen = last_event_id(request)
     if seen is None:
         return await _stream(request, [_find(request)])
-    generation = request.app[GENERATIONS].get(request.match_info["id"])
+    generation = access.find(request, request.match_info["id"])
     if generation is None or seen.generation_id != generation.id or _has_seen_the_end(generation, seen):
         return _nothing_more(request)
     request.app[METRICS].stream_resumes.labels("hit").inc()
@@ -92,7 +95,7 @@ def _has_seen_the_end(generation: Generation, seen: EventId) -> bool:
 
 
 def _find(request: web.Request) -> Generation:
-    generation = request.app[GENERATIONS].get(request.match_info["id"])
+    generation = access.find(request, request.match_info["id"])
     if generation is None:
         raise not_found("generation")
     return generation
@@ -106,7 +109,7 @@ def _find_many(request: web.Request) -> list[Generation]:
             loc=["query", "ids"], msg="must be the ids of generations, with commas between", type="missing"
         )
         raise ApiError(422, "validation", [problem])
-    found = [generation for one in ids if (generation := request.app[GENERATIONS].get(one))]
+    found = [generation for one in ids if (generation := access.find(request, one))]
     return sorted(found, key=lambda generation: generation.finished_at or math.inf)
 
 
@@ -117,13 +120,13 @@ def encode_event(event: Event) -> bytes:
         return sse_frame(ascii_json(event.record.model_dump()), event_id=event.id, name=event.name)
     data = {
         "id": event.generation.id,
-        "image_index": 0,
+        "image_index": event.image_index,
         "step": preview.step,
         "total_steps": preview.total_steps,
         "width": preview.width,
         "height": preview.height,
         "content_type": preview.content_type,
-        "image": preview.data,
+        "image": json_base64_of(preview),
     }
     return sse_frame(ascii_json(data), event_id=event.id, name=event.name)
 
@@ -142,7 +145,7 @@ ROUTES = [
         create,
         "Start to paint a picture",
         [Answer("Admitted", status=202, body=CreatedRecord)],
-        (400, 413, 415, 422, 503),
+        (400, 413, 415, 422, 429, 503),
         body=GenerateBody,
     ),
     Route("GET", ONE, show, "What has become of it", [Answer("The generation", body=GenerationRecord)], (404,)),
@@ -162,7 +165,7 @@ ROUTES = [
         "GET",
         ONE + "/images/{number}",
         image,
-        "The finished picture",
+        "A finished picture, numbered from 0",
         [Answer("The picture", content_type="image/*")],
         (404,),
     ),

@@ -42,6 +42,14 @@ async def file(request: web.Request) -> web.StreamResponse:
 
 
 ROUTES = [
-    Route("GET", "/", index, "The page", [Answer("The page", content_type="text/html")]),
-    Route("GET", "/web/{name}", file, "A file of the page", [Answer("The file", content_type="*/*")], (404,)),
+    Route("GET", "/", index, "The page", [Answer("The page", content_type="text/html")], is_public=True),
+    Route(
+        "GET",
+        "/web/{name}",
+        file,
+        "A file of the page",
+        [Answer("The file", content_type="*/*")],
+        (404,),
+        is_public=True,
+    ),
 ]

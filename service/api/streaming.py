@@ -1,16 +1,16 @@
 """Writes a mailbox's events to an event stream, and counts what becomes of it."""
 
-import contextlib
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiohttp import web
 
-from service.generation import Encoder, Event
-from service.keys import METRICS, TICKER
-from service.metrics import Metrics
+from service.api.admission import request_id_headers
+from service.generation import Encoder, Event, Generation
+from service.keys import GENERATIONS, METRICS, TICKER
+from service.metrics import Metrics, StreamKind
 from service.sse import KEEP_ALIVE_FRAME, EventStream
 from service.streams import KeepAlive, Mailbox
 
@@ -36,6 +36,17 @@ def last_event_id(request: web.Request) -> EventId | None:
     return EventId(match[1], int(match[2])) if match else UNKNOWN
 
 
+async def stream_to_its_end(
+    request: web.Request, generation: Generation, encode: Encoder, after: int | None = None
+) -> EventStream:
+    """Streams one generation. If it gives no picture, the connection is broken off, so that it does not end well."""
+    with request.app[GENERATIONS].watch([generation], after) as mailbox:
+        stream = await stream_events(request, mailbox, encode, request_id_headers(generation.id))
+    if generation.is_over and generation.status != "succeeded":
+        await stream.break_off()
+    return stream
+
+
 async def stream_events(
     request: web.Request, mailbox: Mailbox, encode: Encoder, headers: Mapping[str, str]
 ) -> EventStream:
@@ -43,43 +54,62 @@ async def stream_events(
 
     A reader that is gone or takes nothing is no error: the stream is returned as it is.
     """
-    metrics = request.app[METRICS]
+    metrics, ticker = request.app[METRICS], request.app[TICKER]
     stream = EventStream(headers)
-    with _counted(metrics), request.app[TICKER].keeping_alive(mailbox):
+    with CountedStream(metrics):
         await stream.prepare(request)
+        ticker.add(mailbox)
         try:
-            async for item in mailbox:
-                await _send(stream, item, encode, metrics)
+            while await mailbox.has_more():
+                await stream.ready()  # what a slow reader then gets is the newest there is
+                await _send(stream, mailbox.take(), encode, metrics)
         except TimeoutError:
             metrics.slow_client_closes.inc()
         except ConnectionError:
             pass
         else:
             return stream
+        finally:
+            ticker.discard(mailbox)
         stream.abort()
         return stream
 
 
 async def _send(stream: EventStream, item: Event | KeepAlive, encode: Encoder, metrics: Metrics) -> None:
     frame = KEEP_ALIVE_FRAME if isinstance(item, KeepAlive) else item.frame(encode)
-    if not frame:
-        return
-    await stream.write_frame(frame)
-    kind = "control"
-    if isinstance(item, Event) and item.preview:
-        kind = "preview"
+    if frame:
+        await stream.write_frame(frame)
+        count_sent(metrics, kind_of(item), len(frame))
+
+
+def kind_of(item: Event | KeepAlive) -> StreamKind:
+    """As what it is counted."""
+    if isinstance(item, KeepAlive):
+        return "control"
+    if item.preview is not None:
+        return "preview"
+    return "final" if item.name == "succeeded" else "control"
+
+
+def count_sent(metrics: Metrics, kind: StreamKind, num_bytes: int) -> None:
+    """Counts what has left for a client."""
+    metrics.stream_bytes[kind].inc(num_bytes)
+    if kind == "preview":
         metrics.previews_sent.inc()
-    elif isinstance(item, Event) and item.name == "succeeded":
-        kind = "final"
-    metrics.stream_bytes_sent.labels(kind).inc(len(frame))
 
 
-@contextlib.contextmanager
-def _counted(metrics: Metrics) -> Iterator[None]:
-    opened_at = time.monotonic()
-    metrics.stream_clients.inc()
-    try:
-        yield
-    finally:
-        metrics.stream_clients.dec()
-        metrics.stream_duration.observe(time.monotonic() - opened_at)
+class CountedStream:
+    """Counts a stream while it is open. No generator, because there are thousands of them and each would take more."""
+
+    __slots__ = ("_metrics", "_opened_at")
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._opened_at = time.monotonic()
+
+    def __enter__(self) -> None:
+        self._metrics.stream_clients.inc()
+
+    def __exit__(self, *_: object) -> None:
+        self._metrics.stream_clients.dec()
+        self._metrics.stream_duration.observe(time.monotonic() - self._opened_at)

@@ -1,5 +1,10 @@
 /** The native HTTP interface. Addresses are relative, so the page also works below a path of a proxy. */
 
+import * as keys from "./keys.js";
+
+const PATIENCE_MS = 20_000; // for an answer that does not take work
+const PICTURE_PATIENCE_MS = 120_000;
+
 /**
  * What the form asks for; names and meanings are those of `POST v1/generations`. Absent: the server's default.
  * @typedef {object} Settings
@@ -9,6 +14,8 @@
  * @property {number} [height]
  * @property {number} [num_inference_steps]
  * @property {number} [guidance_scale]
+ * @property {string} [sampler]
+ * @property {number} [num_images]
  * @property {number} [seed]
  */
 
@@ -37,43 +44,53 @@ export class ApiError extends Error {
   /**
    * @param {number} status
    * @param {string} message
-   * @param {FieldError[]} fieldErrors
-   * @param {number|null} retryAfter seconds
+   * @param {{code?: string, fieldErrors?: FieldError[], retryAfter?: number|null}} [more] `retryAfter` in seconds
    */
-  constructor(status, message, fieldErrors = [], retryAfter = null) {
+  constructor(status, message, { code = "", fieldErrors = [], retryAfter = null } = {}) {
     super(message);
     this.name = "ApiError";
     this.status = status;
+    this.code = code;
     this.fieldErrors = fieldErrors;
     this.retryAfter = retryAfter;
   }
 }
 
 /** @param {Settings & Record<string, unknown>} body @returns {Promise<GenerationRecord>} */
-export async function createGeneration(body) {
+export function createGeneration(body) {
   const headers = { "Content-Type": "application/json" };
-  const response = await request("v1/generations", { method: "POST", headers, body: JSON.stringify(body) });
-  return response.json();
+  return request("v1/generations", { method: "POST", headers, body: JSON.stringify(body), byUser: true });
 }
 
 /** @param {string} id @returns {Promise<GenerationRecord>} */
-export async function getGeneration(id) {
-  return (await request(generationUrl(id))).json();
+export function getGeneration(id) {
+  return request(generationUrl(id));
 }
 
 /** @param {string} id @returns {Promise<GenerationRecord>} */
-export async function cancelGeneration(id) {
-  return (await request(generationUrl(id), { method: "DELETE" })).json();
+export function cancelGeneration(id) {
+  return request(generationUrl(id), { method: "DELETE", byUser: true });
 }
 
-/** @param {string} id @returns {Promise<Blob>} */
-export async function getImage(id) {
-  return (await request(`${generationUrl(id)}/images/0`)).blob();
+/** @param {string} id @param {number} index of the picture, from 0 @returns {Promise<Blob>} */
+export function getImage(id, index) {
+  return request(`${generationUrl(id)}/images/${index}`, { read: (response) => response.blob() });
 }
 
 /** @param {string[]} ids */
 export function eventsUrl(ids) {
-  return `v1/events?ids=${ids.map(encodeURIComponent).join(",")}`;
+  return keys.withKey(`v1/events?ids=${ids.map(encodeURIComponent).join(",")}`);
+}
+
+/** @param {string} key @returns {Promise<boolean>} whether the service lets it in */
+export async function isAccepted(key) {
+  const response = await reach("v1/models", {}, key);
+  return response.status !== 401;
+}
+
+/** Asks for a key if one is needed. @param {boolean} byUser whether a person waits for it */
+export async function ensureAccess(byUser) {
+  await request("v1/models", { byUser });
 }
 
 /** @param {string} id */
@@ -81,28 +98,61 @@ function generationUrl(id) {
   return `v1/generations/${encodeURIComponent(id)}`;
 }
 
-/** @param {string} url @param {RequestInit} [options] */
-async function request(url, options) {
-  let response;
+/**
+ * @typedef {object} Options
+ * @property {boolean} [byUser] whether a person waits for it
+ * @property {(response: Response) => Promise<any>} [read] what to take from the answer; by default its JSON
+ */
+
+/** @param {string} url @param {RequestInit & Options} [options] */
+async function request(url, { byUser = false, read = readJson, ...options } = {}) {
+  for (;;) {
+    const key = keys.current();
+    const response = await reach(url, { ...options, patience: read === readJson ? PATIENCE_MS : PICTURE_PATIENCE_MS }, key);
+    if (response.ok) {
+      return await orUnreachable(read(response));
+    }
+    if (response.status !== 401 || !(await keys.renew(key, byUser))) {
+      throw await errorFrom(response);
+    }
+  }
+}
+
+/** @param {Response} response */
+function readJson(response) {
+  return response.json();
+}
+
+/** @param {string} url @param {RequestInit & {patience?: number}} options @param {string} key */
+function reach(url, { patience = PATIENCE_MS, ...options }, key) {
+  const headers = { ...options.headers, ...keys.headersFor(key) };
+  return orUnreachable(fetch(url, { ...options, headers, signal: AbortSignal.timeout(patience) }));
+}
+
+/** @template T @param {Promise<T>} answer @returns {Promise<T>} */
+async function orUnreachable(answer) {
   try {
-    response = await fetch(url, options);
+    return await answer;
   } catch {
     throw new ApiError(0, "The server cannot be reached.");
   }
-  if (!response.ok) {
-    throw await errorFrom(response);
-  }
-  return response;
 }
 
 /** @param {Response} response */
 async function errorFrom(response) {
+  if (response.status === 401) {
+    return new ApiError(401, "This service asks for an API key.");
+  }
   const body = await response.json().catch(() => ({}));
   const details = Array.isArray(body.detail) ? body.detail : [];
   const fieldErrors = details.map((detail) => ({ field: fieldOf(detail.loc), message: detail.msg }));
   const message = body.message || `The server answered ${response.status}.`;
   const retryAfter = Number.parseFloat(response.headers.get("Retry-After") ?? "");
-  return new ApiError(response.status, message, fieldErrors, Number.isFinite(retryAfter) ? retryAfter : null);
+  return new ApiError(response.status, message, {
+    code: body.error_type ?? "",
+    fieldErrors,
+    retryAfter: Number.isFinite(retryAfter) ? retryAfter : null,
+  });
 }
 
 /** The field in a location such as `["body", "width"]`. @param {(string|number)[]} [location] */

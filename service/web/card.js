@@ -1,26 +1,38 @@
 /** One generation on the page: its picture, how far it has come, and what can be done with it. */
 
+import { announce } from "./announcer.js";
+import { copyText } from "./clipboard.js";
+import { Menu } from "./menu.js";
 import { Print } from "./print.js";
-import { duration, fileName } from "./words.js";
+import { asCurl, asLink, asPython } from "./snippets.js";
+import { about, duration, fileName, sentence } from "./words.js";
 
 /**
  * What the buttons of a card do.
  * @typedef {object} CardActions
  * @property {(card: Card) => void} cancel
  * @property {(card: Card) => void} retry
+ * @property {(card: Card) => void} reseed
  * @property {(card: Card) => void} reuse
  * @property {(card: Card) => void} remove
  */
 
-const COPIED_MS = 1500;
+/** @typedef {import("./generation.js").Generation} Generation */
 
-/** Per phase, the words for it. @type {Record<string, (generation: import("./generation.js").Generation) => string>} */
+const COPIED_MS = 1500;
+const ACTIONS = ["cancel", "retry", "reseed", "reuse", "remove"];
+
+/** What can be copied, by the class of its button. @type {Record<string, (settings: import("./api.js").Settings) => string>} */
+const COPIES = { "copy-link": asLink, "copy-curl": asCurl, "copy-python": asPython };
+
+/** Per phase, the words for it. @type {Record<string, (generation: Generation, hasPictures: boolean) => string>} */
 const STATES = {
   sending: () => "Asking the server…",
-  refused: ({ message }) => message,
-  queued: waiting,
-  running: ({ step, totalSteps }) => (step === 0 ? "Starting…" : `Step ${step} of ${totalSteps}`),
-  succeeded: ({ seconds }) => (seconds === null ? "Done" : `Done in ${duration(seconds)}`),
+  held: () => "Waiting for the model…",
+  refused: refusal,
+  queued: place,
+  running: progress,
+  succeeded: outcome,
   failed: ({ message }) => `Failed: ${message}`,
   cancelled: () => "Cancelled",
   gone: ({ message }) => message,
@@ -29,21 +41,29 @@ const STATES = {
 const RETRYABLE = new Set(["refused", "failed", "cancelled", "gone"]);
 
 export class Card {
-  #imageUrl = "";
+  /** Of the finished pictures. @type {string[]} */
+  #imageUrls = [];
+  #isCopied = false;
+  /** The phase that screen readers have heard of. */
+  toldPhase = "";
+  /** Milliseconds: when the server was last asked about it. */
+  askedAt = 0;
 
-  /** @param {import("./generation.js").Generation} generation @param {CardActions} actions */
+  /** @param {Generation} generation @param {CardActions} actions */
   constructor(generation, actions) {
     const template = /** @type {HTMLTemplateElement} */ (document.getElementById("card-template"));
     const root = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
     this.generation = generation;
     this.element = /** @type {HTMLElement} */ (root.firstElementChild);
-    this.print = new Print(this.#part("print"));
-    this.#part("prompt").textContent = generation.settings.prompt;
-    this.#part("prompt").title = generation.settings.prompt;
-    for (const name of ["cancel", "retry", "reuse", "remove"]) {
-      const button = this.#part(name);
-      button.setAttribute("aria-label", `${button.title || button.textContent}: ${generation.settings.prompt}`);
-      button.addEventListener("click", () => actions[name](this));
+    this.element.dataset.pictures = String(generation.numImages);
+    this.prints = this.#mounts().map((mount) => new Print(/** @type {HTMLButtonElement} */ (mount.firstElementChild)));
+    this.menu = new Menu(/** @type {HTMLDetailsElement} */ (this.#part("menu")));
+    this.#name();
+    for (const name of ACTIONS) {
+      this.#part(name).addEventListener("click", () => actions[name](this));
+    }
+    for (const [name, write] of Object.entries(COPIES)) {
+      this.#part(name).addEventListener("click", () => this.#copy(write(generation.reusableSettings)));
     }
     this.#part("seed").addEventListener("click", () => this.#copySeed());
     this.render();
@@ -53,30 +73,51 @@ export class Card {
     const { generation } = this;
     this.element.dataset.phase = generation.phase;
     this.element.dataset.id = generation.id;
-    this.#part("state").textContent = generation.isStopping ? "Cancelling…" : STATES[generation.phase](generation);
+    this.element.toggleAttribute("data-unheard", generation.isUnheard);
+    this.renderState();
     this.#renderFrame();
     this.#renderProgress();
     this.#renderMeta();
     this.#renderActions();
   }
 
-  /** @param {{image: string, content_type: string, step: number, total_steps: number}} preview */
-  async showPreview(preview) {
-    const { prompt } = this.generation.settings;
-    const description = `${prompt}, forming: step ${preview.step} of ${preview.total_steps}`;
-    await this.print.show(`data:${preview.content_type};base64,${preview.image}`, description, false);
+  /** Also when nothing but time has passed. */
+  renderState() {
+    setText(this.#part("state"), this.#state());
+    setText(this.#part("left"), this.#left());
   }
 
-  /** @param {Blob} image */
-  async showFinal(image) {
-    const { settings, seed } = this.generation;
-    this.#imageUrl = URL.createObjectURL(image);
-    const link = /** @type {HTMLAnchorElement} */ (this.#part("download"));
-    link.href = this.#imageUrl;
-    link.download = fileName(settings.prompt, seed, image.type);
-    link.setAttribute("aria-label", `Download: ${settings.prompt}`);
-    this.#renderActions();
-    await this.print.show(this.#imageUrl, settings.prompt, true);
+  /** How wide a picture is shown, in CSS pixels. */
+  get pictureWidth() {
+    return this.#part("mount").clientWidth;
+  }
+
+  get hasPictures() {
+    return this.#imageUrls.length > 0;
+  }
+
+  clear() {
+    this.prints.forEach((print) => print.clear());
+    this.#revokeUrls();
+    this.#part("downloads").replaceChildren();
+  }
+
+  /** @param {{image: string, image_index: number, content_type: string, step: number, total_steps: number}} preview */
+  async showPreview({ image, image_index: index, content_type: type, step, total_steps: totalSteps }) {
+    const description = `${this.nameOf(index)}, forming: step ${step} of ${totalSteps}`;
+    await this.prints[index]?.show({ source: `data:${type};base64,${image}`, description, isFinal: false });
+  }
+
+  /** @param {Blob[]} images */
+  async showFinal(images) {
+    this.#revokeUrls();
+    this.#imageUrls = images.map((image) => URL.createObjectURL(image));
+    this.#part("downloads").replaceChildren(...images.map((image, index) => this.#downloadLink(image, index)));
+    this.render();
+    const shown = this.#imageUrls.map((source, index) =>
+      this.prints[index].show({ source, description: this.nameOf(index), isFinal: true }),
+    );
+    await Promise.all(shown);
   }
 
   focus() {
@@ -85,13 +126,68 @@ export class Card {
 
   dispose() {
     this.element.remove();
-    URL.revokeObjectURL(this.#imageUrl);
+    this.#revokeUrls();
+  }
+
+  /** @param {number} index of a picture */
+  nameOf(index) {
+    const { settings, numImages } = this.generation;
+    return numImages === 1 ? settings.prompt : `${settings.prompt}, ${index + 1} of ${numImages}`;
+  }
+
+  /** A place for each picture. @returns {HTMLElement[]} */
+  #mounts() {
+    const mount = this.#part("mount");
+    const more = Array.from({ length: this.generation.numImages - 1 }, () => mount.cloneNode(true));
+    mount.after(...more);
+    return [...this.#part("tray").children].map((child) => /** @type {HTMLElement} */ (child));
+  }
+
+  /** Every control is told with the prompt that it belongs to. */
+  #name() {
+    const { prompt } = this.generation.settings;
+    this.#part("prompt").textContent = prompt;
+    this.#part("prompt").title = prompt;
+    for (const button of this.element.querySelectorAll("button, summary")) {
+      button.setAttribute("aria-label", `${button.title || button.textContent}: ${prompt}`);
+    }
+    this.prints.forEach(({ frame }, index) => frame.setAttribute("aria-label", `View large: ${this.nameOf(index)}`));
+    this.#part("progress").setAttribute("aria-label", `Progress of ${prompt}`);
+  }
+
+  /** @param {Blob} image @param {number} index */
+  #downloadLink(image, index) {
+    const { settings, numImages } = this.generation;
+    const link = document.createElement("a");
+    link.className = "download";
+    link.textContent = numImages === 1 ? "Download" : String(index + 1);
+    link.href = this.#imageUrls[index];
+    link.download = fileName(settings.prompt, this.generation.seedOf(index), image.type);
+    link.setAttribute("aria-label", `Download: ${this.nameOf(index)}`);
+    return link;
+  }
+
+  #state() {
+    const { generation } = this;
+    if (generation.isStopping) {
+      return "Cancelling…";
+    }
+    return generation.isUnheard ? "Waiting for the server…" : STATES[generation.phase](generation, this.hasPictures);
+  }
+
+  /** How long it still takes, as far as that can be told. */
+  #left() {
+    const { isOnServer, isUnheard, cancelling } = this.generation;
+    const seconds = isOnServer && !isUnheard && !cancelling ? this.generation.secondsLeft(Date.now()) : null;
+    return seconds === null ? "" : about(seconds);
   }
 
   #renderFrame() {
     const { width, height } = this.generation;
-    const frame = this.#part("print");
-    if (width && height) {
+    if (!width || !height) {
+      return;
+    }
+    for (const { frame } of this.prints) {
       frame.style.aspectRatio = `${width} / ${height}`;
       frame.style.width = `${Math.min(100, (100 * width) / height)}%`;
     }
@@ -99,20 +195,20 @@ export class Card {
 
   #renderProgress() {
     const { isLive, step, totalSteps, phase } = this.generation;
-    const progress = /** @type {HTMLProgressElement} */ (this.#part("progress"));
-    progress.max = Math.max(totalSteps, 1);
-    progress.value = phase === "succeeded" ? progress.max : step;
-    progress.classList.toggle("over", !isLive);
-    progress.setAttribute("aria-label", `Progress of ${this.generation.settings.prompt}`);
+    const bar = /** @type {HTMLProgressElement} */ (this.#part("progress"));
+    bar.max = Math.max(totalSteps, 1);
+    bar.value = phase === "succeeded" ? bar.max : step;
+    bar.classList.toggle("over", !isLive);
   }
 
   #renderMeta() {
-    const { width, height, seed, truncated } = this.generation;
-    this.#part("size").textContent = width && height ? `${width} × ${height}` : "";
+    const { width, height, seed, numImages, truncated, isLive } = this.generation;
+    this.#part("size").textContent = width && height && !isLive ? `${width} × ${height}` : "";
     this.#part("truncated").hidden = !truncated;
     const button = this.#part("seed");
     button.hidden = seed === null;
-    button.textContent = `seed ${seed}`;
+    const seeds = numImages === 1 ? `seed ${seed}` : `seeds ${seed} to ${this.generation.seedOf(numImages - 1)}`;
+    button.textContent = this.#isCopied ? "seed copied" : seeds;
     button.setAttribute("aria-label", `Copy seed ${seed}`);
   }
 
@@ -121,17 +217,32 @@ export class Card {
     this.#part("cancel").hidden = !isLive || phase === "sending";
     /** @type {HTMLButtonElement} */ (this.#part("cancel")).disabled = cancelling;
     this.#part("retry").hidden = !RETRYABLE.has(phase);
-    this.#part("download").hidden = this.#imageUrl === "";
-    this.#part("reuse").hidden = isLive;
+    this.#part("downloads").hidden = !this.hasPictures;
+    this.#part("reseed").hidden = isLive;
     this.#part("remove").hidden = isLive;
   }
 
+  /** @param {string} text */
+  async #copy(text) {
+    await copyText(text);
+    this.menu.close("Copied");
+    announce("Copied");
+  }
+
   async #copySeed() {
-    const button = this.#part("seed");
     await copyText(String(this.generation.seed));
-    button.focus();
-    button.textContent = "seed copied";
-    setTimeout(() => this.#renderMeta(), COPIED_MS);
+    announce("Copied");
+    this.#isCopied = true;
+    this.#renderMeta();
+    setTimeout(() => {
+      this.#isCopied = false;
+      this.#renderMeta();
+    }, COPIED_MS);
+  }
+
+  #revokeUrls() {
+    this.#imageUrls.forEach((url) => URL.revokeObjectURL(url));
+    this.#imageUrls = [];
   }
 
   /** @param {string} name @returns {HTMLElement} */
@@ -140,27 +251,37 @@ export class Card {
   }
 }
 
-/** @param {import("./generation.js").Generation} generation */
-function waiting({ queuePosition, etaSeconds }) {
-  const place = queuePosition ? `Waiting, ${queuePosition} ahead` : "Next in line";
-  return etaSeconds === null ? place : `${place}, about ${duration(etaSeconds)}`;
+/** @param {Generation} generation */
+function place({ queuePosition }) {
+  return queuePosition === null ? "In line" : `Position ${queuePosition + 1}`;
 }
 
-/** @param {string} text */
-async function copyText(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    copyBySelection(text); // plain http from another host has no clipboard, or the reader denied it
+/** @param {Generation} generation */
+function progress({ step, totalSteps }) {
+  return step === 0 ? "Starting" : `Step ${step} of ${totalSteps}`;
+}
+
+/** @param {Generation} generation @param {boolean} hasPictures */
+function outcome({ seconds }, hasPictures) {
+  if (!hasPictures) {
+    return "Done. Fetching the picture…";
   }
+  return seconds === null ? "Done" : `Done in ${duration(seconds)}`;
 }
 
-/** @param {string} text */
-function copyBySelection(text) {
-  const field = document.createElement("textarea");
-  field.value = text;
-  document.body.append(field);
-  field.select();
-  document.execCommand("copy");
-  field.remove();
+/** @param {Generation} generation */
+function refusal({ message, retryAt }) {
+  if (!retryAt) {
+    return sentence(message);
+  }
+  const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+  const reason = sentence(message.replace(/; try again \w+$/, ""));
+  return `${reason} ${seconds > 0 ? `Try again in ${seconds} s.` : "Try again now."}`;
+}
+
+/** @param {HTMLElement} element @param {string} text */
+function setText(element, text) {
+  if (element.textContent !== text) {
+    element.textContent = text;
+  }
 }

@@ -1,9 +1,14 @@
-/** Watches any number of generations over one EventSource: of the six connections a browser has, this takes one. */
+/**
+ * Watches any number of generations over one EventSource: of the six connections that a browser has for all its tabs,
+ * this takes one, and none while the tab is hidden.
+ */
 
 import { eventsUrl } from "./api.js";
+import { Backoff } from "./backoff.js";
 
 const NAMES = ["queued", "started", "preview", "succeeded", "failed", "cancelled"];
 const OPEN_DELAY_MS = 40; // requests sent together are watched by one new stream, not by one each
+const MOST = 150; // ids in one address; the next ones are watched when these are over
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 8000;
 
@@ -20,12 +25,13 @@ export class EventHub {
   /** @type {EventSource|null} */
   #source = null;
   #timer = 0;
-  #retryMs = FIRST_RETRY_MS;
+  #backoff = new Backoff(FIRST_RETRY_MS, LAST_RETRY_MS);
   #lost = false;
 
   /** @param {Listener} listener */
   constructor(listener) {
     this.listener = listener;
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.#close() : this.reopen()));
   }
 
   /** @param {string} id */
@@ -36,11 +42,21 @@ export class EventHub {
 
   /** @param {string} id */
   forget(id) {
-    this.#ids.delete(id);
+    if (!this.#ids.delete(id)) {
+      return;
+    }
     if (this.#ids.size === 0) {
       this.#close();
       this.#setLost(false);
+    } else if (this.#ids.size >= MOST) {
+      this.#openIn(OPEN_DELAY_MS);
     }
+  }
+
+  /** At once: there is reason to think that the stream is dead, or that the server is back. */
+  reopen() {
+    this.#backoff.reset();
+    this.#openIn(0);
   }
 
   /** @param {number} delayMs */
@@ -51,15 +67,15 @@ export class EventHub {
 
   #open() {
     this.#close();
-    if (this.#ids.size === 0) {
+    if (this.#ids.size === 0 || document.hidden) {
       return;
     }
-    const source = new EventSource(eventsUrl([...this.#ids]));
+    const source = new EventSource(eventsUrl([...this.#ids].slice(0, MOST)));
     for (const name of NAMES) {
       source.addEventListener(name, (event) => this.listener.event(name, JSON.parse(event.data)));
     }
     source.addEventListener("open", () => this.#opened());
-    source.addEventListener("error", () => this.#failed(source));
+    source.addEventListener("error", () => this.#failed());
     this.#source = source;
   }
 
@@ -70,27 +86,19 @@ export class EventHub {
   }
 
   #opened() {
-    this.#retryMs = FIRST_RETRY_MS;
+    this.#backoff.reset();
     if (this.#lost) {
       this.#setLost(false);
       this.listener.doubt([...this.#ids]);
     }
   }
 
-  /**
-   * The browser connects again by itself, unless the server answered with anything but a stream.
-   * @param {EventSource} source
-   */
-  async #failed(source) {
+  /** The browser would connect again by itself, but always as fast, and not after an answer that is no stream. */
+  async #failed() {
+    this.#close();
     this.#setLost(true);
-    if (source.readyState !== EventSource.CLOSED) {
-      return;
-    }
+    this.#openIn(this.#backoff.next());
     await this.listener.doubt([...this.#ids]);
-    if (source === this.#source) {
-      this.#openIn(this.#retryMs);
-      this.#retryMs = Math.min(2 * this.#retryMs, LAST_RETRY_MS);
-    }
   }
 
   /** @param {boolean} lost */

@@ -1,10 +1,15 @@
 /** The form: what is asked for, and what the server found wrong with it. */
 
+import { samplerName } from "./samplers.js";
 import { sizesAround } from "./sizes.js";
+import { readJson, writeItem } from "./storage.js";
 
+const DRAFT = "latentcast.draft";
 const OWN_SIZE = "";
 const CUSTOM_SIZE = "custom";
-const NUMBERS = ["num_inference_steps", "guidance_scale", "seed"];
+const NUMBERS = ["num_inference_steps", "guidance_scale", "num_images", "seed"];
+const OWN_SAMPLER = "";
+const ONE_PICTURE = "1";
 
 export class RequestForm {
   /** @param {HTMLFormElement} form */
@@ -12,10 +17,29 @@ export class RequestForm {
     this.form = form;
     this.formError = /** @type {HTMLElement} */ (form.querySelector(".form-error"));
     this.size = /** @type {HTMLSelectElement} */ (form.elements.namedItem("size"));
+    this.sampler = /** @type {HTMLSelectElement} */ (form.elements.namedItem("sampler"));
     this.size.addEventListener("change", () => this.#showCustomSize());
     form.addEventListener("input", (event) => this.#clearError(/** @type {HTMLElement} */ (event.target)));
     form.addEventListener("keydown", (event) => this.#submitOnEnter(event));
     this.size.append(new Option("The model's own", OWN_SIZE), customOption());
+    addEventListener("pagehide", () => this.#keepDraft());
+  }
+
+  /** What was in the form when the page was left. */
+  restoreDraft() {
+    for (const [name, value] of Object.entries(readJson(sessionStorage, DRAFT) ?? {})) {
+      const input = this.#input(name);
+      if (input instanceof HTMLSelectElement) {
+        choose(input, String(value));
+      } else if (input) {
+        input.value = String(value);
+      }
+    }
+    this.#showCustomSize();
+  }
+
+  #keepDraft() {
+    writeItem(sessionStorage, DRAFT, JSON.stringify(Object.fromEntries(new FormData(this.form))));
   }
 
   /** @param {(settings: import("./api.js").Settings) => void} submit */
@@ -29,13 +53,23 @@ export class RequestForm {
     });
   }
 
+  /** What that model can do. @param {import("./readiness.js").Model} model */
+  offer(model) {
+    this.#offerSizes(model);
+    const own = model.sampler ? `Standard, ${samplerName(model.sampler)}` : "The model's own";
+    const named = model.samplers.map((name) => new Option(samplerName(name), name));
+    const chosen = this.sampler.value;
+    this.sampler.replaceChildren(new Option(own, OWN_SAMPLER), ...named);
+    choose(this.sampler, chosen);
+  }
+
   /** @param {import("./readiness.js").Model} model */
-  offerSizes(model) {
+  #offerSizes(model) {
     const { default_width: width, default_height: height } = model;
     const chosen = this.size.value;
     const sizes = sizesAround(model).map((size) => sizeOption(size.name, size.width, size.height));
     this.size.replaceChildren(new Option(`Standard, ${width} × ${height}`, OWN_SIZE), ...sizes, customOption());
-    this.size.value = chosen;
+    choose(this.size, chosen);
     for (const [name, own] of Object.entries({ width, height })) {
       const input = this.#input(name);
       input.value ||= String(own);
@@ -54,11 +88,17 @@ export class RequestForm {
       this.showErrors(unreadable.map((field) => ({ field, message: "must be a number" })), "");
       return null;
     }
+    return this.peek();
+  }
+
+  /** What is asked for so far; what cannot be read is left out. @returns {import("./api.js").Settings} */
+  peek() {
     return {
       prompt: this.#input("prompt").value.trim(),
       negative_prompt: this.#input("negative_prompt").value.trim() || null,
       ...this.#readSize(),
       ...this.#readNumbers(NUMBERS),
+      ...(this.sampler.value === OWN_SAMPLER ? {} : { sampler: this.sampler.value }),
     };
   }
 
@@ -67,8 +107,9 @@ export class RequestForm {
     this.#input("prompt").value = settings.prompt;
     this.#input("negative_prompt").value = settings.negative_prompt ?? "";
     for (const name of NUMBERS) {
-      this.#input(name).value = String(settings[name] ?? "");
+      this.#input(name).value = String(settings[name] ?? (name === "num_images" ? ONE_PICTURE : ""));
     }
+    choose(this.sampler, settings.sampler ?? OWN_SAMPLER);
     this.#fillSize(settings);
     this.showErrors([], "");
   }
@@ -78,6 +119,10 @@ export class RequestForm {
     this.#input("prompt").value = prompt;
     this.#clearError(this.#input("prompt"));
     this.focusPrompt();
+  }
+
+  clearSeed() {
+    this.#input("seed").value = "";
   }
 
   focusPrompt() {
@@ -90,7 +135,7 @@ export class RequestForm {
    * @param {string} message for faults that are not of a field
    */
   showErrors(errors, message) {
-    for (const field of this.form.querySelectorAll(".field")) {
+    for (const field of this.form.querySelectorAll("[data-field]")) {
       this.#markField(/** @type {HTMLElement} */ (field), "");
     }
     const homeless = errors.filter(({ field, message: text }) => !this.#markField(this.#fieldFor(field), text));
@@ -139,7 +184,7 @@ export class RequestForm {
 
   /** @param {HTMLElement} input */
   #clearError(input) {
-    this.#markField(input.closest(".field"), "");
+    this.#markField(input.closest("[data-field]"), "");
   }
 
   /** @param {KeyboardEvent} event */
@@ -170,13 +215,8 @@ export class RequestForm {
 
   /** @param {import("./api.js").Settings} settings */
   #fillSize({ width, height }) {
-    const sized = width !== undefined && height !== undefined;
-    this.size.value = sized ? `${width}x${height}` : OWN_SIZE;
-    if (this.size.selectedIndex < 0) {
-      this.size.value = CUSTOM_SIZE;
-      this.#input("width").value = String(width);
-      this.#input("height").value = String(height);
-    }
+    const isSized = width !== undefined && height !== undefined;
+    choose(this.size, isSized ? `${width}x${height}` : OWN_SIZE);
     this.#showCustomSize();
   }
 
@@ -195,6 +235,16 @@ export class RequestForm {
 /** @param {string} name @param {number} width @param {number} height */
 function sizeOption(name, width, height) {
   return new Option(`${name}, ${width} × ${height}`, `${width}x${height}`);
+}
+
+/** Also what is not offered (yet). @param {HTMLSelectElement} select @param {string} value */
+function choose(select, value) {
+  select.value = value;
+  if (select.selectedIndex < 0) {
+    const label = /^\d+x\d+$/.test(value) ? value.replace("x", " × ") : samplerName(value);
+    select.append(new Option(label, value));
+    select.value = value;
+  }
 }
 
 function customOption() {

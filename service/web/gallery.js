@@ -1,68 +1,79 @@
 /** The cards, newest first, and a line that counts them. */
 
+const TITLE = document.title;
+
 export class Gallery {
-  /** @type {Set<import("./card.js").Card>} */
-  #cards = new Set();
+  /** Newest first. @type {import("./card.js").Card[]} */
+  cards = [];
 
   /**
    * @param {HTMLElement} list
    * @param {HTMLElement} tally
    * @param {HTMLElement} empty what stands there instead of cards
+   * @param {HTMLButtonElement} clear the button that removes what is over
    */
-  constructor(list, tally, empty) {
+  constructor(list, tally, empty, clear) {
     this.list = list;
     this.tally = tally;
     this.empty = empty;
+    this.clear = clear;
   }
 
-  /** @param {import("./card.js").Card} card */
+  /** In the order of their making, which another tab may have seen earlier. @param {import("./card.js").Card} card */
   add(card) {
-    this.#cards.add(card);
-    this.list.prepend(card.element);
+    const older = this.cards.findIndex((other) => other.generation.at <= card.generation.at);
+    const place = older < 0 ? this.cards.length : older;
+    this.list.insertBefore(card.element, this.cards[place]?.element ?? null);
+    this.cards.splice(place, 0, card);
     this.count();
   }
 
   /** The focus moves on to a neighbour, so that the keyboard is not lost. @param {import("./card.js").Card} card */
   remove(card) {
     const hadFocus = card.element.contains(document.activeElement);
-    const next = card.element.nextElementSibling ?? card.element.previousElementSibling;
-    this.#cards.delete(card);
+    const place = this.cards.indexOf(card);
+    this.cards = this.cards.filter((other) => other !== card);
     card.dispose();
     this.count();
     if (hadFocus) {
-      const neighbour = [...this.#cards].find((other) => other.element === next);
+      const neighbour = this.cards[Math.min(place, this.cards.length - 1)];
       neighbour ? neighbour.focus() : document.getElementById("prompt")?.focus();
     }
   }
 
-  /** @param {string} id */
+  /** @param {string} id the server's */
   find(id) {
-    return [...this.#cards].find((card) => card.generation.id === id);
+    return this.cards.find((card) => card.generation.id === id);
   }
 
-  /** @param {import("./generation.js").Phase} phase */
-  idsIn(phase) {
-    return this.#inPhases(phase).map((card) => card.generation.id);
+  /** @param {string} key this browser's */
+  get(key) {
+    return this.cards.find((card) => card.generation.key === key);
   }
 
-  /** Say how many there are; screen readers hear it when it changes. */
+  /** Say how many there are. */
   count() {
-    const counts = [
-      [this.#inPhases("sending", "queued").length, "waiting"],
-      [this.#inPhases("running").length, "forming"],
-      [this.#inPhases("succeeded").length, "done"],
-      [this.#inPhases("failed", "refused", "gone").length, "failed"],
+    const live = [
+      [this.#countOf("sending", "held", "queued"), "waiting"],
+      [this.#countOf("running"), "forming"],
     ];
-    const words = counts.filter(([number]) => number > 0).map(([number, name]) => `${number} ${name}`);
-    const text = words.join(" · ");
-    if (this.tally.textContent !== text) {
-      this.tally.textContent = text;
-    }
-    this.empty.hidden = this.#cards.size > 0;
+    const over = [
+      [this.#countOf("succeeded"), "done"],
+      [this.#countOf("failed", "refused", "gone"), "failed"],
+    ];
+    this.tally.textContent = inWords([...live, ...over]);
+    document.title = [inWords(live), TITLE].filter(Boolean).join(" · ");
+    this.empty.hidden = this.cards.length > 0;
+    this.clear.hidden = this.cards.every(({ generation }) => generation.isLive);
   }
 
   /** @param {...import("./generation.js").Phase} phases */
-  #inPhases(...phases) {
-    return [...this.#cards].filter((card) => phases.includes(card.generation.phase));
+  #countOf(...phases) {
+    return this.cards.filter((card) => phases.includes(card.generation.phase)).length;
   }
+}
+
+/** @param {[number, string][]} counts */
+function inWords(counts) {
+  return counts.filter(([number]) => number > 0).map(([number, name]) => `${number} ${name}`).join(" · ");
 }

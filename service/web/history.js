@@ -1,43 +1,82 @@
-/** What this browser asked for, kept over a reload. Pictures are not kept here: the server has them for a while. */
+/**
+ * What this browser asked for, kept over a reload and shared by all its tabs.
+ *
+ * Every generation has an item of its own, so that tabs never write over each other. What was not sent yet belongs to
+ * the tab alone. Pictures are kept in `pictures.js`.
+ */
 
-const KEY = "latentcast.history";
+import { namesIn, readJson, writeItem } from "./storage.js";
+
+const PREFIX = "latentcast.history/";
+const UNSENT_PREFIX = "latentcast.unsent/";
+const UNSENT = new Set(["sending", "held"]);
 const MOST = 60;
 
-/** @typedef {{id: string, settings: import("./api.js").Settings, finished: boolean}} Entry */
+/**
+ * @typedef {object} Listener
+ * @property {(snapshot: import("./generation.js").Snapshot) => void} kept in another tab
+ * @property {(key: string) => void} forgotten in another tab
+ */
 
-/** @returns {Entry[]} newest first */
-export function entries() {
-  try {
-    const stored = JSON.parse(localStorage.getItem(KEY) ?? "[]");
-    return Array.isArray(stored) ? stored.filter((entry) => entry?.id && entry.settings?.prompt) : [];
-  } catch {
+/** Those of one owner. @param {string} owner @returns {import("./generation.js").Snapshot[]} oldest first */
+export function entries(owner) {
+  return readAll(localStorage, PREFIX).filter((snapshot) => snapshot.owner === owner);
+}
+
+/** What this tab had not sent when it was left. @returns {import("./generation.js").Snapshot[]} oldest first */
+export function takeUnsent() {
+  const unsent = readAll(sessionStorage, UNSENT_PREFIX);
+  unsent.forEach(({ key }) => writeItem(sessionStorage, UNSENT_PREFIX + key, null));
+  return unsent;
+}
+
+/** @param {import("./generation.js").Snapshot} snapshot @returns {string[]} keys of old ones that had to give way */
+export function keep(snapshot) {
+  if (UNSENT.has(snapshot.phase)) {
+    writeItem(sessionStorage, UNSENT_PREFIX + snapshot.key, JSON.stringify(snapshot));
     return [];
   }
+  writeItem(sessionStorage, UNSENT_PREFIX + snapshot.key, null);
+  writeItem(localStorage, PREFIX + snapshot.key, JSON.stringify(snapshot));
+  const old = namesIn(localStorage, PREFIX).length > MOST ? readAll(localStorage, PREFIX).slice(0, -MOST) : [];
+  old.forEach(({ key }) => forget(key));
+  return old.map(({ key }) => key);
 }
 
-/** @param {Entry} entry */
-export function remember(entry) {
-  store([entry, ...entries().filter((other) => other.id !== entry.id)].slice(0, MOST));
+/** @param {string} key */
+export function forget(key) {
+  writeItem(sessionStorage, UNSENT_PREFIX + key, null);
+  writeItem(localStorage, PREFIX + key, null);
 }
 
-/** @param {string} id */
-export function finish(id) {
-  store(entries().map((entry) => (entry.id === id ? { ...entry, finished: true } : entry)));
+/** @returns {Set<string>} keys of all that is kept, whoever it belongs to */
+export function keptKeys() {
+  return new Set(namesIn(localStorage, PREFIX));
 }
 
-/** @param {string} id */
-export function forget(id) {
-  store(entries().filter((entry) => entry.id !== id));
+/** @param {Listener} listener */
+export function listen({ kept, forgotten }) {
+  addEventListener("storage", ({ key, newValue }) => {
+    if (!key?.startsWith(PREFIX)) {
+      return;
+    }
+    const snapshot = newValue === null ? null : readSnapshot(localStorage, key);
+    if (snapshot) {
+      kept(snapshot);
+    } else {
+      forgotten(key.slice(PREFIX.length));
+    }
+  });
 }
 
-/**
- * A browser may refuse storage (private mode, full disk): then there is no history, and all else works.
- * @param {Entry[]} list
- */
-function store(list) {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(list));
-  } catch {
-    console.debug("history is not kept: storage refused");
-  }
+/** @param {Storage} store @param {string} prefix @returns {import("./generation.js").Snapshot[]} */
+function readAll(store, prefix) {
+  const snapshots = namesIn(store, prefix).map((key) => readSnapshot(store, prefix + key));
+  return snapshots.filter((snapshot) => snapshot !== null).sort((one, other) => one.at - other.at);
+}
+
+/** @param {Storage} store @param {string} name @returns {import("./generation.js").Snapshot|null} */
+function readSnapshot(store, name) {
+  const snapshot = readJson(store, name);
+  return snapshot?.key && name.endsWith(snapshot.key) && snapshot.settings?.prompt ? snapshot : null;
 }

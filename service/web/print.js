@@ -1,55 +1,83 @@
-/** A picture that sharpens without flicker: the next image is shown when it is decoded, laid over the one before. */
+/** A picture that sharpens without flicker: the next image is shown when it is decoded, and laid over the one before. */
 
 const FADE_MS = 160;
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
-export class Print {
-  #asked = 0;
-  #shown = 0;
+/** @typedef {{source: string, description: string, isFinal: boolean}} Picture `description` is for those who cannot see it */
 
-  /** @param {HTMLElement} frame */
+/** @type {WeakMap<Element, Print>} */
+const prints = new WeakMap();
+
+/** The one in that frame. @param {Element} frame */
+export function printIn(frame) {
+  return prints.get(frame);
+}
+
+export class Print {
+  /** The newest that still waits for the one before it. @type {Picture|null} */
+  #next = null;
+  /** @type {Promise<void>|null} */
+  #laying = null;
+  #sheet = 0;
+  /** What is shown. @type {Picture|null} */
+  picture = null;
+
+  /** @param {HTMLButtonElement} frame */
   constructor(frame) {
     this.frame = frame;
+    prints.set(frame, this);
   }
 
-  get isEmpty() {
-    return this.frame.childElementCount === 0;
-  }
-
-  /** @param {string} source @param {string} description for those who cannot see it @param {boolean} isFinal */
-  async show(source, description, isFinal) {
-    const turn = ++this.#asked;
-    const image = new Image();
-    image.alt = description;
-    image.src = source;
-    image.classList.toggle("final", isFinal);
-    try {
-      await image.decode();
-    } catch {
-      return;
-    }
-    if (turn < this.#shown) {
-      return;
-    }
-    this.#shown = turn;
-    this.#lay(image);
+  /** Returns when it is shown, or a newer one. @param {Picture} picture */
+  async show(picture) {
+    this.#next = picture;
+    this.#laying ??= this.#layAll();
+    await this.#laying;
   }
 
   clear() {
-    this.#shown = ++this.#asked;
+    this.#next = null;
+    this.#sheet += 1;
+    this.picture = null;
+    this.frame.disabled = true;
     this.frame.replaceChildren();
   }
 
-  /** @param {HTMLImageElement} image */
-  #lay(image) {
-    const under = /** @type {HTMLImageElement|null} */ (this.frame.lastElementChild);
-    this.frame.replaceChildren(...(under ? [under] : []), image);
-    if (!under) {
+  async #layAll() {
+    while (this.#next) {
+      const picture = this.#next;
+      this.#next = null;
+      await this.#lay(picture);
+    }
+    this.#laying = null;
+  }
+
+  /** @param {Picture} picture */
+  async #lay(picture) {
+    const sheet = this.#sheet;
+    const image = new Image();
+    image.alt = picture.description;
+    image.src = picture.source;
+    image.classList.toggle("final", picture.isFinal);
+    const isDecoded = await image.decode().then(() => true, () => false);
+    if (!isDecoded || sheet !== this.#sheet) {
       return;
     }
-    under.alt = "";
-    under.getAnimations().forEach((animation) => animation.finish());
-    const fade = image.animate([{ opacity: 0 }, { opacity: 1 }], { duration: stillness.matches ? 0 : FADE_MS });
-    fade.finished.then(() => under.remove()).catch(() => {});
+    const under = /** @type {HTMLImageElement[]} */ ([...this.frame.children]);
+    under.forEach((other) => (other.alt = ""));
+    this.frame.append(image);
+    this.frame.disabled = false;
+    this.picture = picture;
+    this.frame.dispatchEvent(new CustomEvent("picture", { bubbles: true }));
+    await (under.length > 0 && fadeIn(image));
+    under.forEach((other) => other.remove());
   }
+}
+
+/** @param {HTMLImageElement} image */
+async function fadeIn(image) {
+  if (stillness.matches || document.hidden) {
+    return;
+  }
+  await image.animate([{ opacity: 0 }, { opacity: 1 }], FADE_MS).finished.catch(() => {});
 }

@@ -5,12 +5,31 @@ export function duration(seconds) {
   if (seconds < 9.95) {
     return `${seconds.toFixed(1)} s`;
   }
-  const whole = Math.round(seconds);
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return wholeSeconds(Math.round(seconds));
+}
+
+/** An estimate that counts down, to "about 1 s". @param {number} seconds */
+export function about(seconds) {
+  return `about ${wholeSeconds(Math.max(1, Math.ceil(seconds)))}`;
+}
+
+/** @param {number} seconds whole */
+function wholeSeconds(seconds) {
+  if (seconds < 60) {
+    return `${seconds} s`;
+  }
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** A file name that says what is in it. @param {string} prompt @param {number|null} seed @param {string} type */
 export function fileName(prompt, seed, type) {
   const words = prompt.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 48).replace(/^-|-$/g, "");
   return `${words || "picture"}-${seed}.${type.replace("image/", "").replace("jpeg", "jpg")}`;
+}
+
+/** The server's words as a sentence. @param {string} text */
+export function sentence(text) {
+  const begun = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?…]$/.test(begun) ? begun : `${begun}.`;
 }

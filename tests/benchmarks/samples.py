@@ -1,10 +1,15 @@
 """Results for tests."""
 
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.comparison import Comparison, Round, summarise_rounds
 from benchmarks.environment import describe_environment
 from benchmarks.results import LoadResult, Sample, Spread, summarise
+from benchmarks.soak.accounts import Account
+from benchmarks.soak.memory import MemorySample
+from benchmarks.soak.results import Plan, SoakResult
+from benchmarks.soak.visitor import Ending
 from benchmarks.workload import Workload
 
 
@@ -49,4 +54,29 @@ def make_comparison(rounds: list[Round]) -> Comparison:
         environment=describe_environment(),
         figures=summarise_rounds(rounds),
         rounds=rounds,
+    )
+
+
+def make_ending(**changes: Any) -> Ending:
+    base = {"index": 0, "kind": "watch", "route": "stream", "outcome": "ok", "images": 1, "at": 2.0, "seconds": 1.0}
+    return Ending(**{**base, **changes})
+
+
+def make_soak_result(
+    seconds: float = 600.0,
+    worker_mib: Callable[[float], float] = lambda _: 900.0,
+    accounts: list[Account] | None = None,
+) -> SoakResult:
+    """Three requests, and memory sampled every second."""
+    return SoakResult(
+        plan=Plan(options=[], clients=4, seconds=seconds, size=256),
+        seconds=seconds,
+        environment=describe_environment(),
+        accounts=accounts or [],
+        endings=[
+            make_ending(seconds=1.0),
+            make_ending(seconds=3.0, at=5.0),
+            make_ending(kind="vanish", outcome="cancelled", images=0),
+        ],
+        memory=[MemorySample(float(at), 70.0, worker_mib(at)) for at in range(round(seconds) + 1)],
     )

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from scheduler.client import Client
+from scheduler.link import connect
 from scheduler.messages import Ready, Report, RequestEvent, WorkerConfig
 from scheduler.request import GenerateParams
 from scheduler.worker import LoadEngine, load_engine, serve
@@ -41,8 +42,7 @@ async def run_worker(
     ours, theirs = socket.socketpair()
     reader, writer = await asyncio.open_connection(sock=theirs)
     serving = asyncio.create_task(serve(reader, writer, config or make_config(), load))
-    reader, writer = await asyncio.open_connection(sock=ours)
-    attaching = asyncio.create_task(client.attach(name, reader, writer, on_report))
+    attaching = asyncio.create_task(client.attach(name, await connect(ours), on_report))
     try:
         yield serving
     finally:

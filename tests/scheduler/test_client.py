@@ -7,7 +7,9 @@ import pytest
 
 from scheduler import wire
 from scheduler.client import Client, NotReady
+from scheduler.cost import CostModel
 from scheduler.fake_engine import FakeEngine
+from scheduler.link import connect
 from scheduler.messages import (
     Abort,
     Add,
@@ -63,7 +65,7 @@ async def scripted_worker(
 ) -> AsyncIterator[ScriptedWorker]:
     ours, theirs = socket.socketpair()
     worker = ScriptedWorker(*await asyncio.open_connection(sock=theirs))
-    attaching = asyncio.create_task(client.attach(name, *await asyncio.open_connection(sock=ours), worker.on_report))
+    attaching = asyncio.create_task(client.attach(name, await connect(ours), worker.on_report))
     if is_ready:
         worker.send_bytes(wire.encode(Ready(INFO)))
         await worker.send()
@@ -89,11 +91,14 @@ async def test_nothing_can_be_sent_before_a_worker_is_ready() -> None:
         client.generate("a", make_params())
     async with scripted_worker(client, is_ready=False) as worker:
         await worker.send(Loading("loading the model"))
-        assert (client.is_ready, client.info) == (False, None)
-        with pytest.raises(NotReady):
-            client.generate("a", make_params())
+        assert (client.is_ready, client.info, client.costs) == (False, None, None)
+        for ask in (client.next_worker, lambda: client.generate("a", make_params())):
+            with pytest.raises(NotReady):
+                ask()
         await worker.send(Ready(INFO))
         assert (client.is_ready, client.info) == (True, INFO)
+        assert client.costs is not None
+        assert client.costs.request_cost(make_params()) == CostModel(INFO).request_cost(make_params())
 
 
 async def test_events_reach_their_request() -> None:
@@ -118,6 +123,14 @@ async def test_a_slow_reader_finds_the_newest_preview_only() -> None:
         assert await collect(events) == []
 
 
+async def test_a_slow_reader_finds_all_previews_that_are_kept() -> None:
+    client = Client()
+    async with scripted_worker(client) as worker:
+        events = client.generate("a", make_params(preview_steps=(1, 2)))
+        await worker.send(Started("a"), preview(1), preview(2), finished())
+        assert await collect(events) == [Started("a"), preview(1), preview(2), finished()]
+
+
 async def test_a_reader_is_woken() -> None:
     client = Client()
     async with scripted_worker(client) as worker:
@@ -136,7 +149,9 @@ async def test_the_least_loaded_worker_gets_the_request() -> None:
         client.generate("next", make_params(num_steps=10))
         received = [await one.receive(), await two.receive(), await two.receive()]
         assert [command.request_id for command in received if isinstance(command, Add)] == ["heavy", "light", "next"]
+        assert client.next_worker() == "two"
         await one.send(finished("heavy"))
+        assert client.next_worker() == "one"
         client.generate("last", make_params())
         assert await one.receive() == Add("last", make_params())
 

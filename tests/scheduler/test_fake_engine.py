@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from scheduler.cost import CostModel
 from scheduler.engine import StepOutput
 from scheduler.fake_engine import FAILING_PROMPT, RAISING_PROMPT, FakeEngine, colour_of
 from scheduler.request import Request, Status
@@ -83,3 +84,52 @@ def test_release_forgets_a_request_known_or_not() -> None:
     engine.release(request)
     engine.release(request)
     assert engine.known == {}
+
+
+def test_its_step_times_are_what_it_takes() -> None:
+    cost = CostModel(FakeEngine(make_config(fake_step_seconds=0.5, max_rows=6)).info)
+    sizes = [64 * 64, 128 * 192, 1024 * 1024]
+    assert {cost.step_seconds(rows, pixels) for rows in range(1, 7) for pixels in sizes} == {0.5}
+    assert CostModel(FakeEngine(make_config()).info).step_seconds(2, 64 * 64) > 0
+
+
+def test_pictures_can_be_made_beside_the_steps_one_a_permit() -> None:
+    darkroom = threading.Semaphore(0)
+    engine = FakeEngine(make_config(), darkroom=darkroom)
+    stays, leaves = make_running("a", num_steps=2), make_running("b", num_steps=2)
+    outputs = [output for _ in range(2) for step in run(engine, [stays, leaves]) for output in step.outputs]
+    assert [output for output in outputs if output.preview is not None or output.image is not None] == []
+    assert engine.collect(wait=False) == []
+
+    engine.release(leaves)
+    darkroom.release()
+    (made,) = engine.collect(wait=False)
+    assert (made.request, made.steps_done, made.preview is None) == (stays, 1, False)
+
+
+def test_waiting_for_what_is_made_ends_with_the_first_picture_or_when_there_is_none() -> None:
+    darkroom = threading.Semaphore(0)
+    engine = FakeEngine(make_config(), darkroom=darkroom)
+    assert engine.collect(wait=True) == []
+    request = make_running(num_steps=2)
+    run(engine, [request])
+    run(engine, [request])
+    threading.Thread(target=darkroom.release).start()
+    assert [output.steps_done for output in engine.collect(wait=True)] == [1]
+    darkroom.release()
+    assert [output.steps_done for output in engine.collect(wait=True)] == [2]
+
+
+@pytest.mark.parametrize(("num_rows", "halvings", "fitting_rows"), [(3, 0, None), (4, 1, 2), (8, 2, 2), (14, 2, 3)])
+def test_a_batch_is_halved_until_it_fits(num_rows: int, halvings: int, fitting_rows: int | None) -> None:
+    engine = FakeEngine(make_config(), fitting_rows=3)
+    batch = [make_running(str(index), guidance_scale=1.0) for index in range(num_rows)]
+    (step,) = run(engine, batch)
+    assert (step.num_rows, step.out_of_memory, step.fitting_rows) == (num_rows, halvings, fitting_rows)
+    assert {output.error for output in step.outputs} == {None}
+
+
+def test_a_request_that_does_not_fit_alone_fails() -> None:
+    engine = FakeEngine(make_config(), fitting_rows=1)
+    (step,) = run(engine, [make_running("a"), make_running("b", guidance_scale=1.0)])
+    assert [output.error and output.code for output in step.outputs] == ["out_of_memory", None]

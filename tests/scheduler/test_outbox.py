@@ -128,6 +128,22 @@ async def test_a_newer_preview_replaces_one_that_waits_for_the_encoder(encoder: 
         assert not {2, 3} & set(steps_of(reports))
 
 
+async def test_a_request_may_keep_all_of_its_previews(encoder: Encoder) -> None:
+    async with open_outbox() as rig:
+        request = Request("a", make_params(num_steps=50, preview_steps=(1, 2, 3)))
+        rig.outbox.emit([Started("a"), preview(request, 1)])
+        await encoder.wait_until_busy()
+        rig.outbox.emit([preview(request, 2), preview(request, 3), image(request)])
+        rig.outbox.emit([make_stats()])
+        encoder.open.set()
+        reports = await rig.read_to_the_end()
+        stats = next(report for report in reports if isinstance(report, StepStats))
+        assert stats.previews_coalesced == 0
+        reports.remove(stats)
+        assert [type(report) for report in reports] == [Started, Preview, Preview, Preview, Finished]
+        assert steps_of(reports) == [1, 2, 3]
+
+
 async def test_each_request_has_a_slot_of_its_own(encoder: Encoder) -> None:
     async with open_outbox() as rig:
         requests = [make_request(str(index)) for index in range(5)]

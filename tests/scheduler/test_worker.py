@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scheduler.client import Client
-from scheduler.engine import Engine, LoadError
+from scheduler.engine import DeviceLost, Engine, LoadError
 from scheduler.fake_engine import FAILING_PROMPT, RAISING_PROMPT, FakeEngine, colour_of
 from scheduler.messages import (
     Cancelled,
@@ -67,29 +67,50 @@ def _check_story(asked: GenerateParams, story: list[RequestEvent]) -> None:
         assert is_near(colour_in(event.data), colour)
 
 
+class Stepper:
+    """Lets the engine of a worker make one step after the other."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Semaphore(0)
+        self.client = Client(self._listen)
+        self._stats: asyncio.Queue[StepStats] = asyncio.Queue()
+
+    async def step(self) -> StepStats:
+        self.gate.release()
+        async with asyncio.timeout(TIMEOUT):
+            return await self._stats.get()
+
+    async def step_until(self, is_true: Callable[[StepStats], bool], limit: int = 100) -> None:
+        """What was sent to the worker takes a few steps to come over the socket."""
+        for _ in range(limit):
+            if is_true(await self.step()):
+                return
+        pytest.fail(f"not after {limit} steps")
+
+    def _listen(self, _: str, report: Report) -> None:
+        if isinstance(report, StepStats):
+            self._stats.put_nowait(report)
+
+
 async def test_a_late_request_joins_a_running_batch() -> None:
-    gate = threading.Semaphore(0)
-    stats: asyncio.Queue[StepStats] = asyncio.Queue()
-    client = Client(lambda _, report: stats.put_nowait(report) if isinstance(report, StepStats) else None)
-    async with attached_worker(client, load=gated(gate)):
-        early = client.generate("early", make_params(num_steps=3))
-        gate.release()
-        assert (await stats.get()).batch_size == 1
-        late = client.generate("late", make_params(num_steps=3))
-        gate.release(10)
+    stepper = Stepper()
+    async with attached_worker(stepper.client, load=gated(stepper.gate)):
+        early = stepper.client.generate("early", make_params(num_steps=200))
+        assert (await stepper.step()).batch_size == 1
+        late = stepper.client.generate("late", make_params(num_steps=3))
+        await stepper.step_until(lambda stats: stats.batch_size == 2)
+        stepper.gate.release(200)
         assert [type((await collect(events))[-1]) for events in (early, late)] == [Finished, Finished]
-    assert max(stats.get_nowait().batch_size for _ in range(stats.qsize())) == 2
 
 
 async def test_abort_in_mid_generation_frees_the_row() -> None:
-    gate = threading.Semaphore(0)
-    client = Client()
-    async with attached_worker(client, make_config(max_rows=2), gated(gate)):
-        first = client.generate("first", make_params(num_steps=50))
-        second = client.generate("second", make_params(num_steps=1))
-        assert await anext(first) == Started("first")
-        client.abort("first")
-        gate.release(3)
+    stepper = Stepper()
+    async with attached_worker(stepper.client, make_config(max_rows=2), gated(stepper.gate)):
+        first = stepper.client.generate("first", make_params(num_steps=200))
+        second = stepper.client.generate("second", make_params(num_steps=1))
+        assert (await stepper.step()).batch_size == 1
+        stepper.client.abort("first")
+        await stepper.step_until(lambda stats: stats.running == 0)
         assert (await collect(first))[-1] == Cancelled("first")
         assert isinstance((await collect(second))[-1], Finished)
 
@@ -98,7 +119,7 @@ async def test_a_fault_ends_its_own_requests_and_the_worker_goes_on() -> None:
     client = Client()
     async with attached_worker(client):
         bad = client.generate("bad", make_params(prompt=FAILING_PROMPT))
-        worse = client.generate("worse", make_params(prompt=RAISING_PROMPT, width=128))
+        worse = client.generate("worse", make_params(prompt=RAISING_PROMPT))
         good = client.generate("good", make_params())
         endings = [(await collect(events))[-1] for events in (bad, worse, good)]
         assert [type(ending) for ending in endings] == [Failed, Failed, Finished]
@@ -174,3 +195,22 @@ async def test_an_engine_thread_that_breaks_is_an_error(monkeypatch: pytest.Monk
 
     with pytest.raises(RuntimeError, match="out of order"):
         await use_it()
+
+
+async def test_a_lost_device_ends_the_worker_and_its_requests_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: FakeEngine, *__: object) -> None:
+        raise DeviceLost("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(FakeEngine, "run", run)
+    client = Client()
+    stories = []
+
+    async def use_it() -> None:
+        async with attached_worker(client):
+            stories.append(await collect(client.generate("a", make_params())))
+
+    with pytest.raises(DeviceLost, match="illegal memory access"):
+        await use_it()
+    ((*_, failed),) = stories
+    assert isinstance(failed, Failed)
+    assert failed.code == "worker_lost"

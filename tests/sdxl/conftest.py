@@ -43,7 +43,7 @@ def load_engine() -> LoadEngine:
     """In fp32, as the oracle."""
 
     def load_in_fp32(model: Path, **config: object) -> Engine:
-        fields = {"model": str(model), "device": "cpu", "dtype": "float32"} | config
+        fields = {"model": str(model), "device": "cpu", "dtype": "float32", "calibration": "skip"} | config
         return load(WorkerConfig(**fields), progress=lambda _: None)  # type: ignore[arg-type]
 
     return load_in_fp32
@@ -57,3 +57,15 @@ def step_engine(load_engine: LoadEngine, tiny_sdxl: Path) -> Engine:
 @pytest.fixture(scope="session")
 def call_engine(load_engine: LoadEngine, tiny_sdxl: Path) -> Engine:
     return load_engine(tiny_sdxl, batching="call")
+
+
+@pytest.fixture(params=["step", "call"])
+def batching(request: pytest.FixtureRequest) -> str:
+    """For tests of both engines."""
+    return str(request.param)
+
+
+@pytest.fixture
+def tiny_engine(batching: str, request: pytest.FixtureRequest) -> Engine:
+    engine: Engine = request.getfixturevalue(f"{batching}_engine")
+    return engine

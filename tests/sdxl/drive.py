@@ -1,7 +1,7 @@
 """Run requests through an engine as the loop does, and keep all that comes out."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scheduler.call_scheduler import CallScheduler
 from scheduler.cost import CostModel
-from scheduler.engine import Engine, Pixels, StepOutput
+from scheduler.engine import Engine, Pixels, RequestOutput, StepOutput
 from scheduler.request import GenerateParams, Request
 from scheduler.scheduler import Scheduler, StepScheduler
 from scheduler.sdxl import call_engine, results, step_engine
@@ -26,6 +26,7 @@ class Trace:
     previews: dict[int, Pixels] = field(default_factory=dict)
     image: Pixels | None = None
     error: str | None = None
+    code: str | None = None
     prompt_truncated: bool = False
 
 
@@ -37,6 +38,7 @@ class Driver:
         self.traces: dict[str, Trace] = {}
         self.steps: list[StepOutput] = []
         self.scheduler = _scheduler(engine, max_rows)
+        self._known: list[Request] = []
         self._after_step: Callable[[int], None] = lambda _: None
         self._spy_on_report(monkeypatch)
 
@@ -47,24 +49,34 @@ class Driver:
         while turn <= last_join or not self.scheduler.is_idle:
             for request in joins.get(turn, ()):
                 self.traces[request.id] = Trace()
+                self._known.append(request)
                 self.scheduler.add(request)
             batch = self.scheduler.schedule(now=float("inf"))
             if batch:
                 self.engine.run(batch, self._on_step)
-            for request in batch:
-                if not request.is_live:
-                    self.engine.release(request)
+            self._take(self.engine.collect(wait=not batch))
+            self._release()
             turn += 1
 
     def _on_step(self, output: StepOutput) -> None:
         self.steps.append(output)
-        for result in output.outputs:
+        self._take(output.outputs)
+        self._after_step(len(self.steps))
+
+    def _take(self, outputs: Sequence[RequestOutput]) -> None:
+        for result in outputs:
             trace = self.traces[result.request.id]
-            trace.image, trace.error, trace.prompt_truncated = result.image, result.error, result.prompt_truncated
+            trace.image, trace.prompt_truncated = result.image, result.prompt_truncated
+            if result.error is not None:
+                trace.error, trace.code = result.error, result.code
             if result.preview is not None:
                 trace.previews[result.steps_done] = result.preview
-        self.scheduler.postprocess(output.outputs)
-        self._after_step(len(self.steps))
+        self.scheduler.postprocess(outputs)
+
+    def _release(self) -> None:
+        for request in [each for each in self._known if not each.is_live]:
+            self._known.remove(request)
+            self.engine.release(request)
 
     def _spy_on_report(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Engines keep latents to themselves; this is where both let them pass."""

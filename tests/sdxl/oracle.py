@@ -1,6 +1,8 @@
 """The judge of the engines: diffusers' own pipeline, called for one request alone."""
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -8,15 +10,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionXLPipeline
 from torch import Tensor
 
 from scheduler.engine import Pixels
-from scheduler.request import GenerateParams, Request
+from scheduler.messages import Lora
+from scheduler.request import GenerateParams, Request, SamplerName
+from tests.models import diffusers
 from tests.sdxl.drive import Driver, Trace
 
 TOLERANCE = 1e-4  # of the range of the latents
 LEVELS = 2  # of 255, between pictures that should be the same
+
+# The diffusers class of each name, and what its users set beside the model's own configuration.
+SAMPLERS: dict[SamplerName, tuple[str, dict[str, Any]]] = {
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "ddim": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+}
 
 
 @dataclass
@@ -29,31 +42,70 @@ class LoneRun:
 
 
 class Oracle:
-    """A stock pipeline and tiny VAE in fp32, that share nothing with the engine's but the folder."""
+    """A stock pipeline and tiny VAE in fp32, that share nothing with the engine's but the folder.
 
-    def __init__(self, folder: Path) -> None:
-        load: Any = StableDiffusionXLPipeline.from_pretrained
-        self._pipe: Any = load(folder, dtype=torch.float32)
+    `sampler` takes the place of the model's own, `vae` too; `loras` are loaded and not fused. Runs are remembered, for
+    the tests of the other engine.
+    """
+
+    def __init__(
+        self, folder: Path, sampler: SamplerName | None = None, vae: Path | None = None, loras: Iterable[Lora] = ()
+    ) -> None:
+        self._pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, dtype=torch.float32)
         self._pipe.set_progress_bar_config(disable=True)
-        load_tiny: Any = AutoencoderTiny.from_pretrained
-        self._tiny_vae: Any = load_tiny(folder, subfolder="preview_vae", dtype=torch.float32)
+        self._tiny_vae = diffusers.AutoencoderTiny.from_pretrained(folder, subfolder="preview_vae", dtype=torch.float32)
+        self._default_sampler = self._make_sampler(sampler)
+        if vae is not None:
+            self._pipe.vae = diffusers.AutoencoderKL.from_pretrained(vae, dtype=torch.float32)
+        self._runs: dict[GenerateParams, LoneRun] = {}
+        self._load_loras({f"lora{index}": lora for index, lora in enumerate(loras)})
 
     def run(self, params: GenerateParams) -> LoneRun:
+        if params not in self._runs:
+            self._runs[params] = self._run(params)
+        return self._runs[params]
+
+    def _run(self, params: GenerateParams) -> LoneRun:
         lone = LoneRun()
-        self._pipe.scheduler = _Recorder(self._pipe.scheduler, lone.x0)
-        images = self._pipe(
-            prompt=params.prompt,
-            negative_prompt=params.negative_prompt,
-            width=params.width,
-            height=params.height,
-            num_inference_steps=params.num_steps,
-            guidance_scale=params.guidance_scale,
-            generator=torch.Generator().manual_seed(params.seed),
-            callback_on_step_end=lambda _pipe, _step, _timestep, tensors: _record(lone.latents, tensors),
-        ).images
-        self._pipe.scheduler = self._pipe.scheduler.inner
+        sampler = self._make_sampler(params.sampler) if params.sampler else self._default_sampler
+        with self._recording(sampler, lone.x0):
+            images = self._pipe(
+                prompt=params.prompt,
+                negative_prompt=params.negative_prompt,
+                width=params.width,
+                height=params.height,
+                num_inference_steps=params.num_steps,
+                guidance_scale=params.guidance_scale,
+                guidance_rescale=params.guidance_rescale,
+                original_size=params.original_size,
+                target_size=params.target_size,
+                crops_coords_top_left=params.crop,
+                generator=torch.Generator().manual_seed(params.seed),
+                callback_on_step_end=lambda _pipe, _step, _timestep, tensors: _record(lone.latents, tensors),
+            ).images
         lone.image = np.asarray(images[0])
         return lone
+
+    def _make_sampler(self, name: SamplerName | None) -> Any:
+        if name is None:
+            return self._pipe.scheduler
+        class_name, settings = SAMPLERS[name]
+        return getattr(diffusers, class_name).from_config(self._pipe.scheduler.config, **settings)
+
+    @contextmanager
+    def _recording(self, sampler: Any, x0: list[Tensor]) -> Iterator[None]:
+        own = self._pipe.scheduler
+        self._pipe.scheduler = _Recorder(sampler, x0)
+        yield
+        self._pipe.scheduler = own
+
+    def _load_loras(self, loras: dict[str, Lora]) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config` attribute", UserWarning)
+            for name, lora in loras.items():
+                self._pipe.load_lora_weights(lora.path, adapter_name=name)
+        if loras:
+            self._pipe.set_adapters(list(loras), [lora.scale for lora in loras.values()])
 
     @torch.no_grad()
     def preview(self, x0: Tensor) -> Pixels:
@@ -98,7 +150,7 @@ def predicted_x0(sampler: Any, model_output: Tensor, timestep: Tensor, sample: T
 
     Euler's samplers divide x_t by sqrt(a). The consistency sampler mixes x0 with x_t near the end.
     """
-    alpha: Tensor = sampler.alphas_cumprod[int(timestep)]
+    alpha: Tensor = _alpha(sampler, timestep)
     signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
     if type(sampler).__name__.startswith("Euler"):
         sample = sample * signal
@@ -108,6 +160,13 @@ def predicted_x0(sampler: Any, model_output: Tensor, timestep: Tensor, sample: T
         c_skip, c_out = sampler.get_scalings_for_boundary_condition_discrete(timestep)
         x0 = c_out * x0 + c_skip * sample
     return x0
+
+
+def _alpha(sampler: Any, timestep: Tensor) -> Any:
+    """The share of the picture in x_t. Samplers that count in sigmas may have some between those of two timesteps."""
+    if hasattr(sampler, "sigmas"):
+        return 1 / (sampler.sigmas[sampler.step_index or 0] ** 2 + 1)
+    return sampler.alphas_cumprod[int(timestep)]
 
 
 def error_of_range(actual: Tensor, expected: Tensor) -> float:

@@ -1,6 +1,5 @@
 """Call mode: one pipeline call for a batch, each request's slice its own."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +7,6 @@ import pytest
 from scheduler.engine import Engine
 from scheduler.postcard import bundled_model
 from scheduler.request import Request
-from tests.models import SAMPLERS, save_tiny_sdxl
 from tests.sdxl.conftest import LoadEngine
 from tests.sdxl.drive import Driver, make_request
 from tests.sdxl.oracle import Oracle, assert_all_own, distinct
@@ -57,26 +55,6 @@ def test_nobody_receives_anothers_slice(
     traces = driver.traces.values()
     assert distinct([trace.image for trace in traces if trace.image is not None])
     assert all(distinct([trace.previews[step] for trace in traces]) for step in (1, 3))
-
-
-@pytest.mark.parametrize(("sampler", "config"), SAMPLERS)
-def test_every_sampler_equals_the_pipelines(
-    sampler: str, config: dict[str, Any], load_engine: LoadEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = save_tiny_sdxl(tmp_path, sampler=sampler, prediction_type="v_prediction", **config)
-    group = seeded(2, num_steps=6)
-    driver = Driver(load_engine(folder, batching="call"), monkeypatch)
-    driver.run({0: group})
-    assert_all_own(driver, [group], Oracle(folder))
-
-
-def test_a_guidance_distilled_model(load_engine: LoadEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save_tiny_sdxl(tmp_path, time_cond_proj_dim=8)
-    group = seeded(2, guidance_scale=8.0)
-    driver = Driver(load_engine(folder, batching="call"), monkeypatch)
-    driver.run({0: group})
-    assert [step.num_rows for step in driver.steps] == [2] * 4
-    assert_all_own(driver, [group], Oracle(folder))
 
 
 def test_a_cancelled_request_is_masked(

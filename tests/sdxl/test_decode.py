@@ -1,5 +1,6 @@
 """Pixels as the pipeline makes them, from the full VAE and the tiny one."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,73 +8,80 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionXLPipeline
+from torch import nn
 
-from scheduler.messages import WorkerConfig
-from scheduler.sdxl import decode as decode_module
-from scheduler.sdxl.decode import decode, decode_chunked
-from scheduler.sdxl.preview import decode_previews
-from scheduler.sdxl.results import Slice, report
-from scheduler.sdxl.timing import Stopwatch
-from scheduler.sdxl.weights import load_model
+from scheduler.postcard import bundled_model
+from scheduler.sdxl.decode import decode, tiled
 from tests.sdxl.drive import make_request
-from tests.sdxl.oracle import largest_difference
+from tests.sdxl.oracle import Oracle, largest_difference
 
 LATENTS = torch.randn(5, 4, 8, 12, generator=torch.Generator().manual_seed(0))
 
-pytestmark = pytest.mark.usefixtures("inference_mode")
 
-
-@pytest.fixture
-def inference_mode() -> Any:
+@pytest.fixture(autouse=True)
+def inference_mode() -> Iterator[None]:
     with torch.inference_mode():
         yield
+
+
+def load_vae(folder: Path) -> Any:
+    load: Any = AutoencoderKL.from_pretrained
+    return load(folder, subfolder="vae")
 
 
 @pytest.mark.parametrize(
     "statistics", [{}, {"latents_mean": [0.0, 0.5, 1.0, 1.5], "latents_std": [0.5, 1.0, 2.0, 3.0]}]
 )
 def test_the_full_vae_decodes_as_in_the_pipeline(tiny_sdxl: Path, statistics: dict[str, Any]) -> None:
-    load: Any = AutoencoderKL.from_pretrained
-    vae = load(tiny_sdxl, subfolder="vae")
+    vae = load_vae(tiny_sdxl)
     vae.register_to_config(**({"latents_mean": None, "latents_std": None} | statistics))
-    load = StableDiffusionXLPipeline.from_pretrained
+    load: Any = StableDiffusionXLPipeline.from_pretrained
     pipe = load(tiny_sdxl, vae=vae)
     pipe.set_progress_bar_config(disable=True)
     # At guidance 0 and one step, the latents that come out of the call are made into the picture that comes out.
     options = {"num_inference_steps": 1, "guidance_scale": 0.0, "width": 96, "height": 64, "latents": LATENTS[:1]}
     latents = pipe("", output_type="latent", **options).images
     image = pipe("", output_type="pil", **options).images[0]
-    assert largest_difference(decode(vae, latents)[0], np.asarray(image)) <= 1
+    assert largest_difference(decode(vae, latents).pixels[0].numpy(), np.asarray(image)) <= 1
 
 
-def test_chunks_make_no_difference(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load: Any = AutoencoderKL.from_pretrained
-    vae = load(tiny_sdxl, subfolder="vae")
-    monkeypatch.setattr(decode_module, "CHUNK_LATENT_PIXELS", 2 * 8 * 12)
-    whole, chunked = decode(vae, LATENTS), decode_chunked(vae, LATENTS)
-    assert len(chunked) == 5
-    assert all(largest_difference(one, other) <= 1 for one, other in zip(whole, chunked, strict=True))
-
-
-def test_previews_are_the_tiny_vaes_pictures(tiny_sdxl: Path) -> None:
+def test_the_tiny_vae_reads_latents_as_they_are(tiny_sdxl: Path) -> None:
     load: Any = AutoencoderTiny.from_pretrained
     tiny_vae = load(tiny_sdxl, subfolder="preview_vae")
-    previews = decode_previews(tiny_vae, torch.split(LATENTS, 1))
-    assert [preview.shape for preview in previews] == [(64, 96, 3)] * 5
-    for preview, latents in zip(previews, LATENTS, strict=True):
-        expected = tiny_vae.decode(latents[None]).sample[0].clamp(-1, 1).add(1).mul(127.5).permute(1, 2, 0)
-        assert np.abs(preview - expected.numpy()).max() < 0.51  # no more than rounding
-    assert decode_previews(tiny_vae, []) == []
+    pixels = decode(tiny_vae, LATENTS).pixels
+    assert (pixels.shape, pixels.dtype) == ((5, 64, 96, 3), torch.uint8)
+    expected = tiny_vae.decode(LATENTS).sample.clamp(-1, 1).add(1).mul(127.5).permute(0, 2, 3, 1)
+    assert (pixels - expected).abs().max() < 0.51  # no more than rounding
 
 
-def test_latents_that_are_not_numbers_give_an_error_and_no_picture(tiny_sdxl: Path) -> None:
-    model = load_model(WorkerConfig(model=str(tiny_sdxl), device="cpu", dtype="float32"), progress=lambda _: None)
-    good, bad = LATENTS[:1], LATENTS[:1].index_fill(3, torch.tensor([3]), float("nan"))
-    slices = [
-        Slice(make_request(name, num_steps=1), steps_done=1, latents=latents, x0=latents, prompt_truncated=False)
-        for name, latents in (("good", good), ("bad", bad))
-    ]
-    outputs = report(model, slices, Stopwatch(), num_rows=4).outputs
-    assert [output.image is None for output in outputs] == [False, True]
-    assert outputs[0].error is None
-    assert "float32" in str(outputs[1].error)
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_latents_that_are_not_numbers_are_told(tiny_sdxl: Path, number: float) -> None:
+    latents = LATENTS.clone()
+    latents[1, 2, 3, 4] = number
+    assert decode(load_vae(tiny_sdxl), latents).is_valid.tolist() == [True, False, True, True, True]
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 12), (9, 11), (24, 16), (10, 34)])
+def test_tiles_are_smaller_and_make_up_the_picture(tiny_sdxl: Path, height: int, width: int) -> None:
+    latents = torch.randn(1, 4, height, width, generator=torch.Generator().manual_seed(1))
+    vae = load_vae(tiny_sdxl)
+    sizes = note_sizes(vae.decoder)
+    assert decode(tiled(vae, latents), latents).pixels.shape == (1, 8 * height, 8 * width, 3)
+    assert len(sizes) > 1
+    assert max(sizes) < height * width
+    assert not vae.use_tiling  # the VAE itself goes on as it was
+
+
+def test_tiles_give_nearly_the_same_picture(postcard_oracle: Oracle) -> None:
+    params = make_request(prompt="a red house in a green field", width=256, height=192, num_steps=4, seed=5).params
+    latents = postcard_oracle.run(params).latents[-1]
+    vae = load_vae(bundled_model())
+    whole, in_tiles = (decode(each, latents).pixels.float() for each in (vae, tiled(vae, latents)))
+    assert (in_tiles - whole).abs().mean() < 10  # levels of 255; each tile is normalised by itself
+
+
+def note_sizes(module: nn.Module) -> list[int]:
+    """The size of each input that the module gets from now on."""
+    sizes: list[int] = []
+    module.register_forward_pre_hook(lambda _, args: sizes.append(args[0][0, 0].numel()))
+    return sizes

@@ -13,6 +13,11 @@ OTHERS: dict[str, dict[str, Any]] = {
     "empty negative prompt": {"negative_prompt": ""},
     "no negative prompt": {"negative_prompt": None},
     "guidance": {"guidance_scale": 5.1},
+    "guidance rescale": {"guidance_rescale": 0.1},
+    "original size": {"original_size": (72, 64)},
+    "target size": {"target_size": (64, 72)},
+    "crop": {"crop": (8, 0)},
+    "sampler": {"sampler": "dpmpp_2m"},
     "number of steps": {"num_steps": 5},
     "seed": {"seed": 1},
 }

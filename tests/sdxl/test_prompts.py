@@ -37,8 +37,10 @@ def calls(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_embeddings_equal_the_pipelines(pipe: Any, negative: str | None, force_zeros: bool) -> None:
     pipe.register_to_config(force_zeros_for_empty_prompt=force_zeros)
     encoder = PromptEncoder(pipe)
-    prompt = encoder.encode(["a red house", "another in the same batch"])["a red house"]
-    negative_prompt = encoder.encode_negative(negative, like=prompt)
+    text = encoder.negative_text(negative)
+    found = encoder.encode(["a red house", *([] if text is None else [text])])
+    prompt = found["a red house"]
+    negative_prompt = prompt.zeros() if text is None else found[text]
     expected = pipe.encode_prompt("a red house", negative_prompt=negative)
     actual = (prompt.tokens, negative_prompt.tokens, prompt.pooled, negative_prompt.pooled)
     for ours, theirs in zip(actual, expected, strict=True):
@@ -64,6 +66,16 @@ def test_the_cache_forgets_what_was_used_longest_ago(pipe: Any, calls: list[list
 def test_a_batch_larger_than_the_cache_is_whole(pipe: Any) -> None:
     texts = ["red", "blue", "green"]
     assert list(PromptEncoder(pipe, cache_bytes=1).encode(texts)) == texts
+
+
+def test_lookups_are_counted(pipe: Any) -> None:
+    encoder = PromptEncoder(pipe)
+    encoder.encode(["red", "blue", "red"])
+    assert encoder.take_lookups() == (1, 2)
+    encoder.encode(["red", "green"])
+    encoder.encode(["blue"])
+    assert encoder.take_lookups() == (2, 1)
+    assert encoder.take_lookups() == (0, 0)
 
 
 def test_a_prompt_that_is_cut_off_is_told(pipe: Any) -> None:

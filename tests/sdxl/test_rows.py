@@ -18,16 +18,20 @@ def embedding(value: float) -> TextEmbedding:
     return TextEmbedding(torch.full((3, 5), value), torch.full((5,), value), truncated=False)
 
 
-def make_trajectory(value: float, num_steps: int, negative: float | None = None, scale: float = 1.0) -> Trajectory:
+def make_trajectory(
+    value: float, num_steps: int, negative: float | None = None, scale: float = 1.0, rescale: float = 0.0
+) -> Trajectory:
     """Told apart by `value`, which is in all its tensors."""
     sampler = Sampler(diffusers.DDIMScheduler(**NOISE_SCHEDULE), torch.float32)
     sampler.set_timesteps(num_steps)
     return Trajectory(
-        request=make_request(num_steps=num_steps, guidance_scale=scale),
+        request=make_request(num_steps=num_steps, guidance_scale=scale, guidance_rescale=rescale),
         sampler=sampler,
         generator=torch.Generator(),
         prompt=embedding(value),
         negative=None if negative is None else embedding(negative),
+        timesteps=sampler.timesteps.float(),
+        guidance=torch.tensor([scale, rescale]),
         time_ids=torch.full((6,), value),
         timestep_cond=None,
         latents=torch.full((1, 4, 2, 3), value),
@@ -56,7 +60,8 @@ def test_guided_requests_come_first_and_their_negatives_last(batch: list[Traject
     assert rows.timesteps.tolist() == [951, 981, 901, 961, 951, 981]
     assert first_of_each(rows.tokens) == first_of_each(rows.pooled) == [2, 4, 1, 3, -2, -4]
     assert first_of_each(rows.time_ids) == [2, 4, 1, 3, 2, 4]
-    assert rows.scales.flatten().tolist() == [4, 8]
+    assert rows.guidance is not None
+    assert rows.guidance.tolist() == [[4, 0], [8, 0]]
     assert rows.timestep_cond is None
 
 
@@ -67,6 +72,19 @@ def test_each_gets_its_own_prediction_with_its_own_guidance(batch: list[Trajecto
     expected: list[Any] = [10, 18 + 4 * 2, 30, 37 + 8 * 3]
     for trajectory, value in zip(batch, expected, strict=True):
         torch.testing.assert_close(shares[id(trajectory)], torch.full((1, 4, 2, 3), float(value)))
+
+
+def test_guidance_keeps_the_share_of_contrast_that_is_asked_for() -> None:
+    batch = [make_trajectory(1.0, 10, negative=-1.0, scale=6.0, rescale=share) for share in (0.0, 0.25, 1.0)]
+    rows = gather(batch)
+    noise = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    positive, negative = noise[:3], noise[3:]
+    guided = negative + 6 * (positive - negative)
+    for index, (_, share) in enumerate(scatter(rows, noise)):
+        whole = guided[index].std()
+        kept = share.std() / whole
+        torch.testing.assert_close(kept, 1 + batch[index].params.guidance_rescale * (positive[index].std() / whole - 1))
+        torch.testing.assert_close(share[0] / kept, guided[index])
 
 
 @pytest.mark.parametrize("index", [0, 1])

@@ -1,14 +1,10 @@
 """Step mode: whatever shares the batch, each request gets what a pipeline call of its own would give."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from scheduler.engine import Engine
 from scheduler.postcard import bundled_model
 from scheduler.request import Request, Status
-from tests.models import SAMPLERS, save_tiny_sdxl
 from tests.sdxl.conftest import LoadEngine
 from tests.sdxl.drive import Driver, Trace, make_request
 from tests.sdxl.oracle import Oracle, assert_all_own, distinct, error_of_range
@@ -78,35 +74,13 @@ def test_nobody_receives_anothers_slice(
     assert all(distinct([trace.previews[step] for trace in traces]) for step in (1, 3))
 
 
-@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize(("sampler", "config"), SAMPLERS)
-def test_every_sampler_equals_the_pipelines(
-    sampler: str,
-    config: dict[str, Any],
-    prediction_type: str,
-    load_engine: LoadEngine,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    folder = save_tiny_sdxl(tmp_path, sampler=sampler, prediction_type=prediction_type, **config)
-    joins = {
-        0: [make_request("a", num_steps=7, seed=1), make_request("b", num_steps=4, guidance_scale=0.0, seed=2)],
-        2: [make_request("c", num_steps=5, guidance_scale=2.0, negative_prompt=None, seed=3)],
-    }
-    driver = Driver(load_engine(folder), monkeypatch)
-    driver.run(joins)
-    assert_all_own(driver, joins.values(), Oracle(folder))
-
-
-def test_a_guidance_distilled_model_takes_one_row_a_request(
-    load_engine: LoadEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = save_tiny_sdxl(tmp_path, time_cond_proj_dim=8)
-    joins = {0: [make_request("a", guidance_scale=8.0), make_request("b", guidance_scale=0.0)]}
-    driver = Driver(load_engine(folder), monkeypatch)
-    driver.run(joins)
-    assert [step.num_rows for step in driver.steps] == [2] * 4
-    assert_all_own(driver, joins.values(), Oracle(folder))
+def test_prompts_are_looked_up_when_a_request_joins(step_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(step_engine, monkeypatch)
+    twins = [make_request(f"r{seed}", prompt="a new lamp", negative_prompt="a new shade", seed=seed) for seed in (1, 2)]
+    late = make_request("late", prompt="a new lamp", negative_prompt=None)
+    driver.run({0: twins, 2: [late]})
+    lookups = [(step.prompt_hits, step.prompt_misses) for step in driver.steps]
+    assert lookups == [(2, 2), (0, 0), (1, 0), (0, 0), (0, 0), (0, 0)]
 
 
 def test_a_request_that_leaves_changes_nothing_for_the_others(

@@ -12,19 +12,20 @@ from typing import Any
 
 import aiohttp
 import msgspec
+import PIL.Image
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import Application, Request
-from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from scheduler import worker
 from scheduler.client import Client
 from scheduler.fake_engine import FakeEngine, colour_of, picture
 from scheduler.images import encode_image, encode_preview
+from scheduler.link import connect
 from scheduler.messages import WorkerConfig
 from scheduler.request import GenerateParams
 from service.app import make_app
-from service.generation import Generation
+from service.generation import Generation, Image
 from service.generations import Generations
 from service.keys import GENERATIONS, METRICS
 from service.server import HTTP_OPTIONS
@@ -37,9 +38,10 @@ MODEL = make_info(name="fake", max_size=1024)
 class FakeWorker:
     """A worker in this process. If it is gated, its engine makes a step only when it is allowed one."""
 
-    def __init__(self, client: Client, *, gated: bool) -> None:
-        self._config = WorkerConfig(model="fake")
+    def __init__(self, client: Client, *, gated: bool, name: str = "worker-0", max_rows: int = 32) -> None:
+        self._config = WorkerConfig(model="fake", max_rows=max_rows)
         self._client = client
+        self._name = name
         self._gate = threading.Semaphore(0)
         self._loading = threading.Event()
         self._tasks: list[asyncio.Task[Any]] = []
@@ -54,7 +56,7 @@ class FakeWorker:
         ours, theirs = socket.socketpair()
         reader, self._writer = await asyncio.open_connection(sock=theirs)
         serving = worker.serve(reader, self._writer, self._config, self._load)
-        attached = self._client.attach("worker-0", *await asyncio.open_connection(sock=ours))
+        attached = self._client.attach(self._name, await connect(ours))
         self._tasks = [asyncio.create_task(serving), asyncio.create_task(attached)]
 
     async def load(self) -> None:
@@ -100,6 +102,16 @@ class Service:
         assert generation is not None
         return generation
 
+    async def step_until(self, is_true: Callable[[], object]) -> None:
+        """Lets a gated engine make one step after another."""
+        while not is_true():
+            await self._step(is_true)
+
+    async def _step(self, is_over: Callable[[], object]) -> None:
+        steps = self.metric("steps_total")
+        self.worker.allow()
+        await eventually(lambda: is_over() or self.metric("steps_total") > steps)
+
     async def create(self, **fields: object) -> dict[str, Any]:
         """`POST /v1/generations`; the record."""
         answer = await self.http.post("/v1/generations", json=body(**fields))
@@ -115,11 +127,13 @@ class Service:
 
 
 @asynccontextmanager
-async def running_service(*, loaded: bool = True, gated: bool = False, **settings: Any) -> AsyncIterator[Service]:
-    """With its model loaded or still loading; `gated` as of the worker."""
+async def running_service(
+    *, loaded: bool = True, gated: bool = False, max_rows: int = 32, **settings: Any
+) -> AsyncIterator[Service]:
+    """With its model loaded or still loading; `gated` and `max_rows` as of the worker."""
     client = Client()
     app = make_app(ServeSettings(**settings), client)
-    worker = FakeWorker(client, gated=gated)
+    worker = FakeWorker(client, gated=gated, max_rows=max_rows)
     server = TestServer(app)
     await server.start_server(**HTTP_OPTIONS)
     async with TestClient(server) as http:
@@ -151,6 +165,12 @@ def params(**fields: Any) -> GenerateParams:
     return msgspec.structs.replace(defaults, **fields)
 
 
+def make_generation(one: str, num_images: int = 1, **fields: Any) -> Generation:
+    """One that nobody follows, each of whose images costs 8."""
+    images = [Image(f"{one}/{index}", index, params(seed=1 + index, **fields), 8.0) for index in range(num_images)]
+    return Generation(one, images, grace=None)
+
+
 def preview_bytes(params: GenerateParams, step: int) -> bytes:
     return encode_preview(picture(params, step), params).data
 
@@ -161,7 +181,7 @@ def image_bytes(params: GenerateParams) -> bytes:
 
 def is_picture_of(seed: int, data: bytes) -> bool:
     """Whether the finished picture has the colour of the seed, as near as JPEG keeps it."""
-    pixel = Image.open(io.BytesIO(data)).convert("RGB").getpixel((32, 32))
+    pixel = PIL.Image.open(io.BytesIO(data)).convert("RGB").getpixel((32, 32))
     assert isinstance(pixel, tuple)
     return all(abs(got - wanted) <= 4 for got, wanted in zip(pixel, colour_of(seed), strict=True))
 

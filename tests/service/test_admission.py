@@ -25,7 +25,7 @@ async def post(service: Service, path: str, data: bytes, headers: dict[str, str]
 
 @pytest.mark.parametrize("path", ROUTES)
 async def test_every_wrong_field_is_told(service: Service, path: str) -> None:
-    wrong = body(width=100, num_inference_steps=0, colour="red", sampler="euler")
+    wrong = body(width=100, num_inference_steps=0, colour="red", sampler="heun")
     status, error = await post(service, path, json.dumps(wrong).encode())
     assert status == 422
     assert {problem["loc"][-1] for problem in error["detail"]} == {"width", "num_inference_steps", "colour", "sampler"}

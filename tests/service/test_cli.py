@@ -1,10 +1,13 @@
 """The command as people run it: real processes, real signals."""
 
+import http.client
 import json
 import os
 import re
+import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from service.dev_cert import make_dev_cert
 from tests.service.harness import body
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -195,6 +199,72 @@ def test_prompts_are_not_logged() -> None:
         assert "secret" not in output
 
 
+def test_keys_are_asked_for_and_never_logged(tmp_path: Path) -> None:
+    made = run("new-key", "alice")
+    (tmp_path / "keys.txt").write_text(made.stdout)
+    key = made.stderr.split()[-1]
+    with served("--access-log", "--api-key-file", str(tmp_path / "keys.txt")) as service:
+        query = "prompt=a+red+boat&width=64&height=64"
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"{service.url}/generate?{query}", timeout=10)
+        urllib.request.urlopen(f"{service.url}/generate?{query}&key={key}", timeout=10).read()
+        service.process.terminate()
+        _, output = service.end()
+        assert "GET /generate 401" in output
+        assert "GET /generate 200" in output
+        assert key not in output
+
+
+def test_whoever_opens_the_service_to_a_network_without_keys_is_warned(tmp_path: Path) -> None:
+    with served("--host", "0.0.0.0") as service:
+        assert service.lines[1] == (
+            "warning: whoever reaches 0.0.0.0 may use this service; --api-key-file asks for keys"
+        )
+    (tmp_path / "keys.txt").write_text(run("new-key", "alice").stdout)
+    with served("--host", "0.0.0.0", "--api-key-file", str(tmp_path / "keys.txt")) as service:
+        assert not any(line.startswith("warning") for line in service.lines)
+
+
+def test_metrics_on_a_port_of_their_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with served("--metrics-port", str(port)) as service:
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{service.url}/metrics", timeout=10)
+        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read()
+        assert b"latentcast_build_info" in metrics
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10)
+
+
+def test_a_certificate_to_try_and_a_service_that_uses_it(tmp_path: Path) -> None:
+    made = run("dev-cert", "--dir", str(tmp_path))
+    assert (made.returncode, made.stderr) == (0, "")
+    tls = shlex.split(made.stdout.splitlines()[1])[2:]
+    with served(*tls, "--tls-port", "0") as service:
+        assert re.fullmatch(r"ready: http://127\.0\.0\.1:\d+ and https://127\.0\.0\.1:\d+", service.lines[-1])
+        trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        url = service.lines[-1].split()[-1]
+        assert urllib.request.urlopen(f"{url}/readyz", timeout=10, context=trusting).status == 200
+    again = run("dev-cert", "--dir", str(tmp_path))
+    assert (again.returncode, again.stdout) == (1, "")
+    assert again.stderr == f"latentcast: {tmp_path / 'ca.pem'} is there already; --force replaces it\n"
+
+
+def test_a_failure_reaches_its_reader_over_tls_too(tmp_path: Path) -> None:
+    make_dev_cert(tmp_path, [], force=False)
+    tls = ("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"), "--tls-port", "0")
+    with served(*tls) as service:
+        data = json.dumps(body(prompt="fail this request")).encode()
+        url = service.lines[-1].split()[-1]
+        asked = urllib.request.Request(f"{url}/stream", data, {"Content-Type": "application/json"})
+        trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+        answer = urllib.request.urlopen(asked, timeout=10, context=trusting)
+        assert b"the fake engine was asked to fail this request" in answer.readline()
+        with pytest.raises((OSError, http.client.IncompleteRead)):
+            answer.read()
+
+
 def test_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -206,6 +276,13 @@ def test_a_port_that_is_taken() -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "line"),
     [
+        (["--tls-cert", "cert.pem"], {}, "latentcast: --tls-cert and --tls-key go together: give both, or neither\n"),
+        (["--api-key-file", "/nowhere"], {}, "latentcast: --api-key-file /nowhere: No such file or directory\n"),
+        (
+            ["--metrics-port", "high"],
+            {},
+            "latentcast: --metrics-port high: must be a whole number from 0 to 65535\n",
+        ),
         (["--port", "99999"], {}, "latentcast: --port 99999: must be a whole number from 0 to 65535\n"),
         (
             [],

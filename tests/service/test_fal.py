@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import json
 
 import aiohttp
@@ -50,6 +51,26 @@ async def test_a_stream_is_previews_then_the_picture_and_nothing_else(gated: Ser
     )
 
 
+async def test_with_several_images_each_event_names_its_own(gated: Service) -> None:
+    answer = await gated.http.post("/stream", json=body(num_images=2))
+    received = b""
+    for step in (1, 2, 3, 4):
+        gated.worker.allow()
+        for _ in range(2 if step in (1, 3) else 0):
+            received += await answer.content.readuntil(b"\n\n")
+    received += await answer.content.read()
+
+    def preview(step: int, index: int) -> bytes:
+        image = fal_image(preview_bytes(params(seed=1 + index), step))
+        return block({"image": image, "step": step, "total_steps": 4, "seed": 1, "image_index": index})
+
+    images = [fal_image(image_bytes(params(seed=seed))) for seed in (1, 2)]
+    final = {"image": images[0], "images": images, "step": 4, "total_steps": 4, "seed": 1, "image_index": 0}
+    previews = [preview(step, index) for step in (1, 3) for index in (0, 1)]
+    assert sorted(received.split(b"\n\n")) == sorted((b"".join(previews) + block(final)).split(b"\n\n"))
+    assert received.endswith(block(final))
+
+
 async def test_the_headers_of_a_stream(service: Service) -> None:
     answer = await service.http.post("/stream", json=body())
     assert answer.status == 200
@@ -70,6 +91,16 @@ async def test_a_stream_is_the_same_whatever_the_client_accepts(service: Service
     answer = await service.http.post("/stream", json=body(), headers={"Accept": "application/json"})
     assert answer.content_type == "text/event-stream"
     await answer.read()
+
+
+@pytest.mark.parametrize("app", ["local/postcard", "fal-ai/fast-sdxl", "a.b/c_d"])
+async def test_an_owner_and_an_app_may_have_any_names(service: Service, app: str) -> None:
+    final = fal_image(image_bytes(params()))
+    answer = await service.http.post(f"/{app}", json=body())
+    assert (await answer.json())["images"] == [final]
+    answer = await service.http.post(f"/{app}/stream", json=body())
+    last = parse_events(await answer.read())[-1].json
+    assert last == {"image": final, "images": [final], "step": 4, "total_steps": 4, "seed": 1}
 
 
 async def test_a_random_seed_is_reported(service: Service) -> None:
@@ -135,6 +166,22 @@ async def test_run_answers_with_the_picture_and_makes_no_previews(service: Servi
     assert service.metric("previews_generated_total") == 0
 
 
+async def test_a_run_of_several_images_answers_with_all_of_them(service: Service) -> None:
+    answer = await service.http.post("/", json=body(num_images=3))
+    output = await answer.json()
+    images = [fal_image(image_bytes(params(seed=seed))) for seed in (1, 2, 3)]
+    assert (output["image"], output["images"], output["seed"]) == (images[0], images, 1)
+
+
+async def test_a_run_that_is_late_is_a_504(gated: Service) -> None:
+    late = gated.http.post("/", json=body(deadline_ms=1))
+    is_over = functools.partial(gated.metric, "requests_total", outcome="deadline")
+    answer, _ = await asyncio.gather(late, gated.step_until(is_over))
+    assert answer.status == 504
+    assert (await answer.json())["error"]["code"] == "deadline"
+    assert gated.metric("requests_total", outcome="error") == 0
+
+
 async def test_a_failed_run_has_an_error_status(service: Service) -> None:
     answer = await service.http.post("/", json=body(prompt=FAILING_PROMPT))
     assert answer.status == 500
@@ -152,10 +199,13 @@ async def test_a_run_whose_worker_is_lost_may_be_tried_again(gated: Service) -> 
 
 
 async def test_a_client_that_leaves_a_run_cancels_it(gated: Service) -> None:
-    with pytest.raises(TimeoutError):
-        await gated.http.post("/", json=body(), timeout=aiohttp.ClientTimeout(total=0.1))
-    gated.worker.allow(2)
-    await eventually(lambda: gated.metric("requests_cancelled_total", cause="disconnect", phase="running") == 1)
+    async def run() -> None:
+        await gated.http.post("/", json=body(num_inference_steps=50))
+
+    running = asyncio.create_task(run())
+    await eventually(lambda: gated.metric("queue_wait_seconds_count") == 1)
+    running.cancel()
+    await gated.step_until(lambda: gated.metric("requests_cancelled_total", cause="disconnect", phase="running") == 1)
 
 
 async def test_no_stream_starts_while_the_model_loads() -> None:

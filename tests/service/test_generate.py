@@ -51,6 +51,37 @@ async def test_the_bytes_of_a_stream(
     assert await answer.read() == block(f"{one}.3", image) + block(f"{one}.4", "[DONE]")
 
 
+async def test_several_images_are_an_event_each_and_then_it_is_done(service: Service) -> None:
+    query = {**QUERY, "num_inference_steps": "1", "num_images": "3"}
+    answer = await service.http.get("/generate", params=query)
+    one = answer.headers["x-request-id"]
+    images = [
+        {
+            "step": 1,
+            "total_steps": 1,
+            "image": image_bytes(params(num_steps=1, seed=1 + index)).hex(),
+            "image_index": index,
+        }
+        for index in range(3)
+    ]
+    blocks = [block(f"{one}.{3 + index}", image) for index, image in enumerate(images)] + [block(f"{one}.6", "[DONE]")]
+    assert await answer.read() == b"".join(blocks)
+    for seen in (2, 3, 4, 5):
+        again = await service.http.get("/generate", params=query, headers={"Last-Event-ID": f"{one}.{seen}"})
+        assert await again.read() == b"".join(blocks[seen - 2 :])
+    again = await service.http.get("/generate", params=query, headers={"Last-Event-ID": f"{one}.6"})
+    assert again.status == 204
+
+
+async def test_previews_tell_which_image_they_are_of(gated: Service) -> None:
+    answer = await gated.http.get("/generate", params={**QUERY, "num_images": "2"})
+    gated.worker.allow()
+    previews = [(await next_event(answer)).json for _ in range(2)]
+    assert {preview["image_index"]: preview["image"] for preview in previews} == {
+        index: preview_bytes(params(seed=1 + index), 1).hex() for index in range(2)
+    }
+
+
 async def test_previews_have_ids_that_rise(gated: Service) -> None:
     answer = await gated.http.get("/generate", params=QUERY)
     gated.worker.allow()

@@ -1,15 +1,15 @@
-from scheduler.messages import Preview
-from service.generation import Event, Generation
+from scheduler.messages import Finished, Preview
+from service.generation import Event
 from service.records import GenerationRecord
-from tests.service.harness import params
-
-
-def make_generation() -> Generation:
-    return Generation("one", params(), cost=8.0, grace=None)
+from tests.service.harness import make_generation
 
 
 def make_preview(step: int) -> Preview:
     return Preview("one", step, 4, 64, 64, "image/jpeg", b"")
+
+
+def make_finished(total: float) -> Finished:
+    return Finished("one", 64, 64, "image/png", b"", prompt_truncated=False, timings={"total": total})
 
 
 def make_record() -> GenerationRecord:
@@ -34,7 +34,7 @@ def make_record() -> GenerationRecord:
 
 
 def test_of_the_previews_only_the_newest_is_kept() -> None:
-    generation = make_generation()
+    generation = make_generation("one")
     generation.publish("queued")
     generation.publish("started")
     generation.publish("preview", preview=make_preview(1))
@@ -49,7 +49,7 @@ def test_of_the_previews_only_the_newest_is_kept() -> None:
 
 
 def test_the_end_replaces_the_preview_and_takes_two_numbers() -> None:
-    generation = make_generation()
+    generation = make_generation("one")
     generation.publish("preview", preview=make_preview(1))
     assert generation.final_number is None
     generation.status = "succeeded"
@@ -59,7 +59,7 @@ def test_the_end_replaces_the_preview_and_takes_two_numbers() -> None:
 
 
 def test_the_newest_state_is_told_as_it_is_now() -> None:
-    generation, record = make_generation(), make_record()
+    generation, record = make_generation("one"), make_record()
     generation.publish("queued")
     generation.publish("started")
     generation.publish("preview", preview=make_preview(1))
@@ -76,7 +76,7 @@ def test_watchers_get_every_event() -> None:
         def put(self, event: Event) -> None:
             self.events.append(event)
 
-    generation, notes = make_generation(), Notes()
+    generation, notes = make_generation("one"), Notes()
     generation.watchers.add(notes)
     generation.publish("queued")
     generation.publish("started")
@@ -90,17 +90,52 @@ def test_an_event_is_encoded_once_for_each_format() -> None:
         calls.append(event)
         return event.id.encode()
 
-    event = Event(make_generation(), 1, "queued")
-    assert [event.frame(encode) for _ in range(3)] == [b"one.1"] * 3
-    assert event.frame(lambda event: event.name.encode()) == b"queued"
+    event = Event(make_generation("one"), 1, "queued")
+    assert [bytes(event.frame(encode).text) for _ in range(3)] == [b"one.1"] * 3
+    assert bytes(event.frame(lambda event: event.name.encode()).text) == b"queued"
     assert len(calls) == 1
     event.drop_frames()
     event.frame(encode)
     assert len(calls) == 2
 
 
+def test_of_each_image_the_newest_preview_is_kept() -> None:
+    generation = make_generation("one", num_images=2)
+    for image_index, step in ((0, 1), (1, 1), (0, 3)):
+        generation.publish("preview", preview=make_preview(step), image_index=image_index)
+    assert [(event.number, event.image_index) for event in generation.events_after(0)] == [(2, 1), (3, 0)]
+
+
+def test_the_end_takes_a_number_for_each_image_and_one_more() -> None:
+    generation = make_generation("one", num_images=3)
+    generation.publish("queued")
+    generation.status = "failed"
+    generation.publish("failed")
+    assert generation.final_number == 1 + 3 + 1
+
+
+def test_it_is_as_far_as_the_image_that_is_furthest_behind() -> None:
+    generation = make_generation("one", num_images=2)
+    generation.images[0].step = 3
+    assert generation.step == 0
+    generation.images[1].step = 1
+    assert generation.step == 1
+
+
 def test_the_cost_that_is_left() -> None:
-    generation = make_generation()
+    generation = make_generation("one", num_images=2)
+    assert generation.cost == generation.cost_left == 16.0
+    generation.images[0].step = 3
+    assert generation.cost_left == 2.0 + 8.0
+    generation.images[0].finished = make_finished(total=1.0)
     assert generation.cost_left == 8.0
-    generation.step = 3
-    assert generation.cost_left == 2.0
+
+
+def test_there_are_pictures_only_when_there_are_all_of_them() -> None:
+    generation = make_generation("one", num_images=2)
+    generation.images[0].finished = make_finished(total=2.0)
+    assert (generation.pictures, generation.timings) == ([], {})
+    generation.images[1].finished = make_finished(total=1.0)
+    generation.status = "succeeded"
+    assert [picture.timings["total"] for picture in generation.pictures] == [2.0, 1.0]
+    assert generation.timings == {"total": 2.0}

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 
-from tests.service.harness import Service, body, eventually, is_picture_of, next_event, parse_events
+from tests.service.harness import Service, body, eventually, is_picture_of, next_event, parse_events, running_service
 
 
 async def test_draining_lets_what_runs_finish_and_turns_new_ones_away(gated: Service) -> None:
@@ -78,3 +78,24 @@ async def test_one_watcher_that_leaves_does_not_end_it_for_the_others(gated: Ser
     await eventually(lambda: len(generation.watchers) == 1)
     gated.worker.allow(4)
     assert parse_events(await other.read())[-1].name == "succeeded"
+
+
+async def test_a_deadline_that_cannot_be_kept_is_refused(gated: Service) -> None:
+    """The fake engine says that it takes 0.1 ms for a step."""
+    answer = await gated.http.post("/stream", json=body(num_inference_steps=50, deadline_ms=4))
+    assert answer.status == 422
+    message = "must be later: even with nothing else to do, this takes about 0.005 s"
+    problem = {"loc": ["body", "deadline_ms"], "msg": message, "type": "deadline"}
+    assert (await answer.json())["detail"] == [problem]
+    assert gated.metric("requests_rejected_total", reason="invalid") == 1
+
+
+async def test_a_deadline_that_the_queue_does_not_leave_room_for_is_refused_for_now() -> None:
+    async with running_service(gated=True, max_rows=2) as service:  # one at a time
+        await service.create(num_inference_steps=50, num_images=4)
+        answer = await service.http.post("/stream", json=body(num_inference_steps=50, deadline_ms=15))
+        assert answer.status == 503
+        assert answer.headers["Retry-After"] == "1"
+        assert (await answer.json())["error"]["code"] == "queue_too_long"
+        assert service.metric("requests_rejected_total", reason="queue_too_long") == 1
+        await service.create(num_inference_steps=50, deadline_ms=10_000)

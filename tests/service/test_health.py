@@ -17,6 +17,8 @@ async def test_alive_and_ready(service: Service) -> None:
         "device": "cpu",
         "dtype": "float32",
         "batching": "step",
+        "sampler": "euler",
+        "samplers": ["euler", "euler_a", "dpmpp_2m", "ddim", "unipc", "lcm"],
     }
 
 
@@ -24,7 +26,7 @@ async def test_alive_and_not_ready_while_the_model_loads() -> None:
     async with running_service(loaded=False) as service:
         assert (await service.http.get("/livez")).status == 200
         answer = await service.http.get("/readyz")
-        assert (answer.status, await answer.json()) == (503, {"status": "loading"})
+        assert (answer.status, await answer.json()) == (503, {"status": "loading", "auth": False})
         await service.worker.load()
         assert (await service.http.get("/readyz")).status == 200
         assert (await service.http.post("/", json=body())).status == 200

@@ -3,9 +3,9 @@ from prometheus_client import CollectorRegistry
 
 from scheduler.messages import Heartbeat, Loading, Ready
 from service.metrics import Metrics, resolution_class, row_class
-from tests.service.harness import MODEL, Service, body, parse_events
+from tests.info import make_stats
+from tests.service.harness import MODEL, Service, body, eventually, parse_events
 from tests.service.test_kept import Clock
-from tests.service.test_pace import make_stats
 
 
 def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -15,6 +15,8 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 def test_known_series_start_at_zero() -> None:
     registry = Metrics().registry
     assert value(registry, "requests_total", outcome="error") == 0
+    assert value(registry, "requests_total", outcome="deadline") == 0
+    assert value(registry, "prompt_cache_total", result="hit") == 0
     assert value(registry, "requests_cancelled_total", cause="api", phase="queued") == 0
     assert value(registry, "previews_dropped_total", reason="coalesced") == 0
     assert value(registry, "time_to_first_preview_seconds_count", res="small") == 0
@@ -35,7 +37,7 @@ def test_two_apps_do_not_share_metrics() -> None:
 
 def test_a_step_is_taken_in() -> None:
     metrics = Metrics()
-    metrics.observe_report("worker-0", make_stats(pixels=8192, duration=0.04))
+    metrics.observe_report("worker-0", make_stats(useful_pixels=8192, duration=0.04))
     registry = metrics.registry
     assert value(registry, "steps_total") == 1
     assert value(registry, "rows_total") == 2
@@ -43,6 +45,23 @@ def test_a_step_is_taken_in() -> None:
     assert value(registry, "batch_occupancy_ratio_sum") == pytest.approx(2 / 32)
     assert value(registry, "step_duration_seconds_sum", rows="1-2") == 0.04
     assert value(registry, "gpu_memory_total_bytes", gpu="worker-0") is None
+    assert value(registry, "worker_oom_total") == 0
+
+
+def test_memory_that_ran_out_and_texts_that_were_remembered_add_up() -> None:
+    metrics = Metrics()
+    stats = make_stats(out_of_memory=2, prompt_hits=3, prompt_misses=1)
+    for _ in range(2):
+        metrics.observe_report("worker-0", stats)
+    assert value(metrics.registry, "worker_oom_total") == 4
+    assert value(metrics.registry, "prompt_cache_total", result="hit") == 6
+    assert value(metrics.registry, "prompt_cache_total", result="miss") == 2
+
+
+def test_a_batch_is_full_at_the_cap_of_its_size() -> None:
+    metrics = Metrics()
+    metrics.observe_report("worker-0", make_stats(num_rows=6, max_rows=8))
+    assert value(metrics.registry, "batch_occupancy_ratio_sum") == 0.75
 
 
 def test_a_worker_is_up_while_it_reports() -> None:
@@ -99,14 +118,26 @@ async def test_a_streamed_generation_is_counted_everywhere(service: Service) -> 
     assert metric("worker_ready", worker="worker-0") == 1
 
 
+async def test_the_interval_between_previews_is_that_of_one_picture(gated: Service) -> None:
+    record = await gated.create(num_images=2, num_inference_steps=5)
+    generation = gated.generation(record["id"])
+    gated.worker.allow()
+    await eventually(lambda: generation.step == 1)
+    assert gated.metric("time_to_first_preview_seconds_count", res="small") == 1
+    assert gated.metric("preview_interval_seconds_count") == 0
+    gated.worker.allow(2)
+    await eventually(lambda: generation.step == 3)
+    assert gated.metric("preview_interval_seconds_count") == 2
+    assert gated.metric("time_to_first_preview_seconds_count", res="small") == 1
+
+
 async def test_the_state_of_the_moment_is_in_the_scrape(gated: Service) -> None:
-    for _ in range(3):
-        await gated.create()
+    ids = [(await gated.create())["id"] for _ in range(3)]
     text = await (await gated.http.get("/metrics")).text()
     samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     waiting, running = (float(samples[f"latentcast_requests_{state}"]) for state in ("waiting", "running"))
     assert waiting + running == 3
-    assert float(samples["latentcast_queue_cost"]) == waiting * 0.5
+    assert float(samples["latentcast_queue_cost"]) == waiting * gated.generation(ids[0]).cost
     assert (float(samples["latentcast_queue_oldest_age_seconds"]) > 0) == (waiting > 0)
     assert samples['latentcast_worker_up{worker="worker-0"}'] == "1.0"
     assert len(samples) < 900

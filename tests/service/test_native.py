@@ -4,12 +4,13 @@ import asyncio
 import base64
 import functools
 import json
-from typing import Any
 
 import pytest
 
 from scheduler.fake_engine import FAILING_PROMPT
+from service.keys import CLIENT
 from tests.service.harness import (
+    FakeWorker,
     SentEvent,
     Service,
     body,
@@ -45,13 +46,13 @@ async def test_a_new_generation_is_answered_at_once(gated: Service) -> None:
     assert answer.headers["Location"] == url
     assert len(record["id"]) >= 22  # 128 random bits
     assert record.pop("created_at") > 1.7e9
+    assert record.pop("eta_seconds") > 0
     assert record == {
         "id": record["id"],
         "status": "queued",
         "step": 0,
         "total_steps": 4,
         "queue_position": 0,
-        "eta_seconds": None,
         "started_at": None,
         "finished_at": None,
         "seed": 1,
@@ -216,6 +217,109 @@ async def test_images_are_numbered_from_zero(service: Service) -> None:
     assert (await service.http.get(f"/v1/generations/{one}/images/1")).status == 404
 
 
+async def test_several_images_have_seeds_of_their_own_and_are_fetched_one_by_one(service: Service) -> None:
+    record = await service.create(num_images=3, seed=2**32 - 2)
+    assert (record["step"], record["total_steps"], record["seed"]) == (0, 4, 2**32 - 2)
+    last = (await events_of(service, record["id"]))[-1].json
+    seeds = [2**32 - 2, 2**32 - 1, 0]
+    assert [image["seed"] for image in last["images"]] == seeds
+    for image, seed in zip(last["images"], seeds, strict=True):
+        picture = await (await service.http.get(image["url"])).read()
+        assert picture == image_bytes(params(seed=seed))
+    assert (await service.http.get(f"/v1/generations/{record['id']}/images/3")).status == 404
+    assert service.metric("requests_total", outcome="ok") == 1
+    assert service.metric("images_total") == 3
+
+
+async def test_previews_of_several_images_are_kept_side_by_side(gated: Service) -> None:
+    record = await gated.create(num_images=2)
+    generation = gated.generation(record["id"])
+    gated.worker.allow(3)
+    await eventually(lambda: generation.step == 3)
+    answer = await gated.http.get(f"/v1/generations/{record['id']}/events")
+    state, *previews = [await next_event(answer) for _ in range(3)]
+    assert (state.name, state.json["step"]) == ("started", 3)
+    assert sorted((preview.json["image_index"], preview.json["step"]) for preview in previews) == [(0, 3), (1, 3)]
+
+
+async def test_a_generation_runs_when_its_first_image_does_and_is_as_far_as_its_last() -> None:
+    async with running_service(gated=True, max_rows=2) as service:
+        record = await service.create(num_images=2)
+        generation = service.generation(record["id"])
+        service.worker.allow(3)
+        await eventually(lambda: generation.images[0].step == 3)
+        running = await service.show(record["id"])
+        assert (running["status"], running["step"], running["images"]) == ("running", 0, [])
+        service.worker.allow(5)
+        done = (await events_of(service, record["id"]))[-1].json
+        assert (done["status"], done["step"], len(done["images"])) == ("succeeded", 4, 2)
+        slower = generation.images[1].finished
+        assert slower is not None
+        assert done["timings"] == slower.timings
+
+
+async def test_cancelling_cancels_all_images(gated: Service) -> None:
+    record = await gated.create(num_images=3, num_inference_steps=50)
+    generation = gated.generation(record["id"])
+    gated.worker.allow()
+    await eventually(lambda: generation.step == 1)
+    await gated.http.delete(f"/v1/generations/{record['id']}")
+    gated.worker.allow()
+    await eventually(lambda: generation.is_over)
+    await eventually(lambda: not gated.worker.engine.known)
+    assert (await gated.show(record["id"]))["status"] == "cancelled"
+    assert gated.metric("requests_total", outcome="cancelled") == 1
+
+
+async def test_pictures_of_a_set_that_was_cancelled_are_not_kept() -> None:
+    async with running_service(gated=True, max_rows=2) as service:
+        record = await service.create(num_images=2)
+        generation = service.generation(record["id"])
+        await service.step_until(lambda: generation.images[0].finished)
+        await service.http.delete(f"/v1/generations/{record['id']}")
+        await service.step_until(lambda: generation.is_over)
+        assert (await service.show(record["id"]))["status"] == "cancelled"
+        assert (await service.http.get(f"/v1/generations/{record['id']}/images/0")).status == 404
+        assert generation.images[0].finished is None
+
+
+async def test_one_image_that_fails_ends_the_others(gated: Service) -> None:
+    other = FakeWorker(gated.app[CLIENT], gated=True, name="worker-1")
+    await other.start()
+    await other.load()
+    record = await gated.create(num_images=2, num_inference_steps=50)  # one for each worker
+    generation = gated.generation(record["id"])
+    gated.worker.allow()
+    other.allow()
+    await eventually(lambda: generation.step == 1)
+    await other.die()
+    gated.worker.allow()
+    last = (await events_of(gated, record["id"]))[-1]
+    assert (last.name, last.json["error"]["code"], last.json["images"]) == ("failed", "worker_lost", [])
+    await eventually(lambda: not gated.worker.engine.known)
+    assert gated.metric("requests_total", outcome="error") == 1
+
+
+@pytest.mark.parametrize(
+    ("server", "asked", "deadline"), [(600, 700_000, 600.0), (600, 2500, 2.5), (0, 2500, 2.5), (0, None, None)]
+)
+async def test_a_request_may_have_an_earlier_deadline_than_the_servers(
+    server: float, asked: int | None, deadline: float | None
+) -> None:
+    async with running_service(deadline=server) as service:
+        record = await service.create(deadline_ms=asked)
+        assert service.generation(record["id"]).params.deadline == deadline
+
+
+async def test_what_is_late_fails_with_a_reason(gated: Service) -> None:
+    record = await gated.create(deadline_ms=1)
+    generation = gated.generation(record["id"])
+    await gated.step_until(lambda: generation.is_over)
+    last = (await events_of(gated, record["id"]))[-1]
+    assert (last.name, last.json["error"]["code"]) == ("failed", "deadline")
+    assert gated.metric("requests_total", outcome="deadline") == 1
+
+
 async def test_many_generations_on_one_stream(service: Service) -> None:
     ids = [(await service.create(seed=seed))["id"] for seed in range(8)]
     answer = await service.http.get("/v1/events", params={"ids": ",".join([*ids, "unknown"])})
@@ -256,16 +360,14 @@ async def test_many_events_of_nothing(service: Service, query: dict[str, str], s
     assert (await service.http.get("/v1/events", params=query)).status == status
 
 
-async def test_queue_positions_and_times(gated: Service) -> None:
-    gated.worker.allow(4)
-    first = await gated.create(num_inference_steps=4)
-    await events_of(gated, first["id"])  # a measured pace
-    await create_running(gated)
-    records: list[dict[str, Any]] = [await gated.create() for _ in range(3)]
-    assert [record["queue_position"] for record in records] == [0, 1, 2]
-    etas = [record["eta_seconds"] for record in records]
-    assert etas == sorted(etas)
-    assert etas[0] > 0
+async def test_queue_positions_and_times() -> None:
+    async with running_service(gated=True, max_rows=2) as service:  # one at a time
+        await create_running(service)
+        created = [await service.create() for _ in range(3)]
+        assert [record["queue_position"] for record in created] == [0, 1, 2]
+        waiting = [service.generation(record["id"]) for record in created]
+        etas = [service.generations.record(generation).eta_seconds or 0 for generation in waiting]
+        assert 0 < etas[0] < etas[1] < etas[2]
 
 
 async def test_finished_ones_are_forgotten_when_their_pictures_take_too_much() -> None:
@@ -288,16 +390,17 @@ async def test_a_full_queue_turns_away_and_says_when_to_come_back() -> None:
 
 
 async def test_sizes_that_take_turns_do_not_get_round_a_full_queue() -> None:
-    async with running_service(gated=True, max_queue_cost=10) as service:
+    """Each size has a group of its own, which runs beside all others, so nothing waits; and yet there is a limit."""
+    async with running_service(gated=True, max_queue_cost=1000) as service:
         statuses = []
         for side in range(64, 64 + 8 * 60, 8):
-            answer = await service.http.post("/v1/generations", json=body(width=side, height=side))
+            long = body(width=side, height=side, num_inference_steps=50, preview_every=0)
+            answer = await service.http.post("/v1/generations", json=long)
             statuses.append(answer.status)
-            service.worker.allow()
             if answer.status == 202:
                 generation = service.generation((await answer.json())["id"])
-                await eventually(functools.partial(getattr, generation, "started_at"))
-        assert 16 < statuses.count(202) < 30
+                await service.step_until(functools.partial(getattr, generation, "started_at"))
+        assert 16 < statuses.count(202) < 60
 
 
 async def test_a_worker_that_dies_fails_its_generations_and_turns_new_ones_away(gated: Service) -> None:

@@ -40,6 +40,22 @@ def test_a_picture_and_its_previews(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert re.search(r"out\.png: 128x64, seed 7, \d+\.\d s", capsys.readouterr().err)
 
 
+def test_several_pictures_are_numbered_and_so_are_their_previews(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, previews = tmp_path / "out.png", tmp_path / "previews"
+    arguments = ["--size", "64x64", "--steps", "2", "--seed", "7", "--num-images", "3", "--previews", str(previews)]
+    assert generate("a", "-o", str(output), *arguments) == 0
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["out-0.png", "out-1.png", "out-2.png"]
+    assert all(is_picture_of(7 + index, (tmp_path / f"out-{index}.png").read_bytes()) for index in range(3))
+    assert {path.name for path in previews.iterdir()} <= {f"{index}-step-01.jpg" for index in range(3)}
+    assert re.findall(r"out-(\d)\.png: 64x64, seed (\d+)", capsys.readouterr().err) == [
+        ("0", "7"),
+        ("1", "8"),
+        ("2", "9"),
+    ]
+
+
 @pytest.mark.parametrize(("name", "kind"), [("out.jpg", "JPEG"), ("out.WEBP", "WEBP")])
 def test_the_name_of_the_file_decides_its_format(tmp_path: Path, name: str, kind: str) -> None:
     assert generate("a", "-o", str(tmp_path / name), "--size", "64x64", "--steps", "1") == 0
@@ -52,6 +68,8 @@ def test_the_name_of_the_file_decides_its_format(tmp_path: Path, name: str, kind
     [
         (["a", "--steps", "51"], "--steps 51: must be at most 50"),
         (["a", "--guidance", "nan"], "--guidance nan: must be a finite number"),
+        (["a", "--guidance-rescale", "2"], "--guidance-rescale 2: must be at most 1"),
+        (["a", "--num-images", "5"], "--num-images 5: must be at most 4"),
         (["a", "--seed", "x"], "--seed x: must be a whole number"),
         (["", "--seed", "1"], "prompt: must not be empty"),
         (["a", "--size", "100x64"], "--width 100: must be a multiple of 8"),

@@ -1,56 +1,45 @@
+import math
+
 import pytest
 
-from scheduler.messages import StepStats
-from service.pace import Pace
-from tests.service.test_kept import Clock
+from service.pace import HORIZON_SECONDS, TRUST_SECONDS, Pace
 
 
-def make_stats(*, pixels: int, duration: float, running: int = 1) -> StepStats:
-    return StepStats(
-        step_counter=1,
-        batch_size=1,
-        num_rows=2,
-        padded_rows=0,
-        max_rows=32,
-        useful_pixels=pixels,
-        padded_pixels=0,
-        duration=duration,
-        stages={},
-        waiting=0,
-        running=running,
-        previews=0,
-        previews_coalesced=0,
-        memory_used=0,
-        memory_total=0,
-    )
+def test_what_was_foreseen_holds_until_something_is_observed() -> None:
+    assert Pace().ratio == 1.0
 
 
-def test_nothing_is_known_before_the_first_step() -> None:
+def test_the_first_steps_count_little_against_the_calibration() -> None:
     pace = Pace()
-    assert pace.seconds_for(1) is None
-    assert pace.step_seconds is None
+    pace.observe(foreseen=0.1, taken=0.2)
+    trust = TRUST_SECONDS * math.exp(-0.1 / HORIZON_SECONDS)
+    assert pace.ratio == pytest.approx((trust + 0.2) / (trust + 0.1))
 
 
-def test_the_first_step_tells_the_speed() -> None:
-    pace = Pace(Clock())
-    pace.observe("worker-0", make_stats(pixels=1000, duration=0.5))
-    assert pace.seconds_for(4000) == pytest.approx(2.0)
-    assert pace.step_seconds == pytest.approx(0.5)
+def test_a_long_first_step_tells_more_than_the_calibration() -> None:
+    pace = Pace()
+    pace.observe(foreseen=30.0, taken=45.0)
+    assert pace.ratio == pytest.approx(1.5, rel=0.01)
 
 
-def test_a_busy_worker_is_timed_from_step_to_step_and_an_idle_one_is_not() -> None:
-    for running, step_seconds in ((1, 1.0), (0, 0.5)):
-        clock = Clock()
-        pace = Pace(clock)
-        for _ in range(200):
-            clock.now += 1.0  # half of it was not spent in the step
-            pace.observe("worker-0", make_stats(pixels=1000, duration=0.5, running=running))
-        assert pace.step_seconds == pytest.approx(step_seconds, rel=0.01)
+def test_a_worker_that_is_slower_for_long_is_known_to_be() -> None:
+    pace = Pace()
+    for _ in range(1000):
+        pace.observe(foreseen=0.1, taken=0.15)
+    assert pace.ratio == pytest.approx(1.5, rel=0.01)
 
 
-def test_workers_add_up() -> None:
-    pace = Pace(Clock())
-    for name in ("worker-0", "worker-1"):
-        pace.observe(name, make_stats(pixels=1000, duration=0.5))
-    assert pace.seconds_for(4000) == pytest.approx(1.0)
-    assert pace.step_seconds == pytest.approx(0.5)
+def test_long_steps_count_more_than_short_ones() -> None:
+    pace = Pace()
+    for _ in range(100):
+        pace.observe(foreseen=0.9, taken=0.9)
+        pace.observe(foreseen=0.1, taken=1.1)
+    assert pace.ratio == pytest.approx(2.0, rel=0.1)
+
+
+def test_what_was_long_ago_is_forgotten() -> None:
+    pace = Pace()
+    for ratio in (3.0, 1.0):
+        for _ in range(1000):
+            pace.observe(foreseen=0.1, taken=0.1 * ratio)
+    assert pace.ratio == pytest.approx(1.0, rel=0.01)

@@ -1,17 +1,29 @@
 import json
 import math
+from typing import Any
 
 import msgspec
 import pytest
 
+from scheduler.messages import ModelInfo
 from scheduler.request import GenerateParams
 from service.errors import ApiError
-from service.schemas import NAMED_SIZES, GenerateBody, NamedSize, fit_named_size
+from service.schemas import GenerateBody
+from service.sizes import NAMED_SIZES, NamedSize, fit_named_size
 from tests.service.harness import MODEL
 
 
-def parse(**fields: object) -> GenerateParams:
-    return GenerateBody.parse(json.dumps({"prompt": "a", "seed": 0, **fields}).encode(), MODEL).to_params(MODEL)
+def parse_all(model: ModelInfo = MODEL, **fields: object) -> list[GenerateParams]:
+    """One for each image."""
+    return GenerateBody.parse(json.dumps({"prompt": "a", "seed": 0, **fields}).encode(), model).to_params(model)
+
+
+def parse(**fields: Any) -> GenerateParams:
+    return parse_all(**fields)[0]
+
+
+def parse_query(**fields: str) -> GenerateParams:
+    return GenerateBody.parse_strings({"prompt": "a", **fields}, MODEL).to_params(MODEL)[0]
 
 
 def problems(**fields: object) -> dict[str, str]:
@@ -34,13 +46,21 @@ def test_every_field_is_taken_over() -> None:
         width=128,
         height=192,
         guidance_scale=2.5,
+        guidance_rescale=0.7,
+        sampler="lcm",
         seed=3,
         preview_every=1,
+        preview_interval_ms=1500,
         preview_size=64,
         preview_quality=50,
         preview_format="webp",
         image_format="png",
         image_quality=80,
+        original_size=[768, 1024],
+        target_size=[512, 640],
+        crops_coords_top_left=[16, 0],
+        priority=-3,
+        deadline_ms=2500,
     ) == GenerateParams(
         prompt="b",
         negative_prompt="c",
@@ -48,13 +68,21 @@ def test_every_field_is_taken_over() -> None:
         width=128,
         height=192,
         guidance_scale=2.5,
+        guidance_rescale=0.7,
+        sampler="lcm",
         seed=3,
         preview_every=1,
+        preview_interval=1.5,
         preview_size=64,
         preview_quality=50,
         preview_format="webp",
         image_format="png",
         image_quality=80,
+        original_size=(768, 1024),
+        target_size=(512, 640),
+        crop=(16, 0),
+        priority=-3,
+        deadline=2.5,
     )
 
 
@@ -68,6 +96,33 @@ def test_a_random_seed_is_chosen_where_none_is_given() -> None:
     seeds = {parse(seed=None).seed for _ in range(8)}
     assert len(seeds) > 1
     assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_each_image_has_a_seed_of_its_own_and_nothing_else() -> None:
+    images = parse_all(seed=7, num_images=4)
+    assert [image.seed for image in images] == [7, 8, 9, 10]
+    assert {msgspec.structs.replace(image, seed=0) for image in images} == {parse()}
+
+
+def test_after_the_last_seed_comes_the_first() -> None:
+    assert [image.seed for image in parse_all(seed=2**32 - 2, num_images=3)] == [2**32 - 2, 2**32 - 1, 0]
+
+
+def test_guidance_takes_as_many_rows_as_the_model_needs() -> None:
+    distilled = msgspec.structs.replace(MODEL, guidance_rows=1)
+    assert [image.num_rows for model in (MODEL, distilled) for image in parse_all(model)] == [2, 1]
+
+
+def test_a_sampler_that_the_model_cannot_have_is_refused() -> None:
+    limited = msgspec.structs.replace(MODEL, samplers=("euler", "lcm"))
+    assert parse_all(limited, sampler="lcm")[0].sampler == "lcm"
+    with pytest.raises(ApiError, match=r"^sampler: must be one of euler, lcm$"):
+        parse_all(limited, sampler="ddim")
+
+
+def test_sizes_to_imagine_may_be_objects_as_fal_has_them() -> None:
+    asked = parse(original_size={"width": 1024, "height": 768}, target_size=None)
+    assert (asked.original_size, asked.target_size) == ((768, 1024), None)
 
 
 def test_a_whole_number_is_a_number() -> None:
@@ -105,7 +160,23 @@ def test_a_whole_number_is_a_number() -> None:
         ("seed", -1, "must be at least 0"),
         ("seed", 2**32, "must be at most 4294967295"),
         ("seed", 1.5, "must be a whole number"),
-        ("num_images", 2, "must be 1: this version paints one image for each request"),
+        ("guidance_rescale", -0.1, "must be at least 0"),
+        ("guidance_rescale", 1.1, "must be at most 1"),
+        ("num_images", 0, "must be at least 1"),
+        ("num_images", 5, "must be at most 4"),
+        ("num_images", None, "must be a whole number"),
+        ("preview_interval_ms", -1, "must be at least 0"),
+        ("preview_interval_ms", 60_001, "must be at most 60000"),
+        ("original_size", [768], "must be [height, width], such as [768, 1024]"),
+        ("original_size", 768, "must be [height, width], such as [768, 1024]"),
+        ("original_size", {"width": 768}, "must be [height, width], such as [768, 1024]"),
+        ("target_size", [768, 1024, 3], "must be [height, width], such as [768, 1024]"),
+        ("crops_coords_top_left", None, "must be [top, left], such as [0, 64]"),
+        ("crops_coords_top_left", {"width": 0, "height": 0}, "must be [top, left], such as [0, 64]"),
+        ("priority", 11, "must be at most 10"),
+        ("priority", -11, "must be at least -10"),
+        ("deadline_ms", 0, "must be at least 1"),
+        ("deadline_ms", 86_400_001, "must be at most 86400000"),
         ("preview_every", -1, "must be at least 0"),
         ("preview_size", 63, "must be at least 64"),
         ("preview_size", 1025, "must be at most 1024"),
@@ -115,7 +186,7 @@ def test_a_whole_number_is_a_number() -> None:
         ("image_quality", 0, "must be at least 1"),
         ("colour", "red", "is not a known field"),
         ("name", "x", "is not a known field"),
-        ("sampler", "euler", "is not a known field"),
+        ("sampler", "heun", "must be 'euler', 'euler_a', 'dpmpp_2m', 'ddim', 'unipc' or 'lcm'"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(field: str, value: object, message: str) -> None:
@@ -144,6 +215,21 @@ def test_an_image_size_is_checked_like_any_other() -> None:
         "image_size.colour": "is not a known field",
     }
     assert "square_hd" in problems(image_size="huge")["image_size"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where", "message"),
+    [
+        ("original_size", [0, 64], "original_size.0", "must be at least 1"),
+        ("original_size", [64, 16385], "original_size.1", "must be at most 16384"),
+        ("original_size", {"width": "64", "height": 64}, "original_size.1", "must be a whole number"),
+        ("target_size", [64.0, 64], "target_size.0", "must be a whole number"),
+        ("crops_coords_top_left", [0, -1], "crops_coords_top_left.1", "must be at least 0"),
+        ("crops_coords_top_left", [True, 0], "crops_coords_top_left.0", "must be a whole number"),
+    ],
+)
+def test_of_a_pair_the_wrong_number_is_named(field: str, value: object, where: str, message: str) -> None:
+    assert problems(**{field: value}) == {where: message}
 
 
 def test_an_image_size_stands_alone() -> None:
@@ -177,13 +263,36 @@ def test_format_is_another_name_for_image_format() -> None:
 
 
 def test_a_query_is_text() -> None:
-    fields = {"prompt": "a", "num_inference_steps": "7", "guidance_scale": "2.5", "seed": "4", "image_size": "square"}
-    params = GenerateBody.parse_strings(fields, MODEL).to_params(MODEL)
+    params = parse_query(num_inference_steps="7", guidance_scale="2.5", seed="4", image_size="square", sampler="ddim")
     assert (params.num_steps, params.guidance_scale, params.seed, params.width) == (7, 2.5, 4, 512)
+    assert params.sampler == "ddim"
+    params = parse_query(preview_interval_ms="250", priority="-3", deadline_ms="1000", guidance_rescale="0.5")
+    assert (params.preview_interval, params.priority, params.deadline) == (0.25, -3, 1.0)
+    assert params.guidance_rescale == 0.5
 
 
-@pytest.mark.parametrize(("field", "value"), [("seed", "x"), ("guidance_scale", "nan"), ("num_inference_steps", "7.5")])
-def test_a_query_is_checked(field: str, value: str) -> None:
+def test_in_a_query_pairs_have_a_comma_between() -> None:
+    params = parse_query(original_size="768,1024", target_size="512,640", crops_coords_top_left="0,64")
+    assert (params.original_size, params.target_size, params.crop) == ((768, 1024), (512, 640), (0, 64))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("seed", "x", "seed: must be a whole number"),
+        ("guidance_scale", "nan", "guidance_scale: must be a finite number"),
+        ("num_inference_steps", "7.5", "num_inference_steps: must be a whole number"),
+        ("num_images", "5", "num_images: must be at most 4"),
+        ("sampler", "heun", "sampler: must be 'euler', 'euler_a', 'dpmpp_2m', 'ddim', 'unipc' or 'lcm'"),
+        ("original_size", "768x1024", "original_size: must be [height, width], such as [768, 1024]"),
+        ("original_size", "768,1024,3", "original_size: must be [height, width], such as [768, 1024]"),
+        ("original_size", "768,a", "original_size.1: must be a whole number"),
+        ("target_size", "768," + "9" * 5000, "target_size.1: must be a whole number"),
+        ("crops_coords_top_left", "-1,0", "crops_coords_top_left.0: must be at least 0"),
+    ],
+)
+def test_a_query_is_checked(field: str, value: str, message: str) -> None:
     with pytest.raises(ApiError) as caught:
-        GenerateBody.parse_strings({"prompt": "a", field: value}, MODEL)
-    assert [problem.loc for problem in caught.value.problems] == [["query", field]]
+        parse_query(**{field: value})
+    assert [str(problem) for problem in caught.value.problems] == [message]
+    assert caught.value.problems[0].loc[0] == "query"

@@ -1,11 +1,15 @@
+from collections.abc import Sequence
+
 import pytest
 
+from scheduler.messages import Lora
 from service.settings import ModelSettings, ServeSettings, SettingsError, load_settings
 
 
 def test_the_defaults() -> None:
     settings = load_settings(ServeSettings, {})
     assert (settings.host, settings.port, settings.batching, settings.workers) == ("127.0.0.1", 8000, "step", 1)
+    assert (settings.deadline, settings.sampler, settings.lora) == (600, None, ())
     assert (settings.grace, settings.keep_minutes, settings.keep_mib, settings.drain_timeout) == (15, 10, 64, 30)
 
 
@@ -24,6 +28,8 @@ def test_flags_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ({"dtype": "int8"}, "--dtype int8: must be one of auto, float32, bfloat16, float16"),
         ({"grace": "nan"}, "--grace nan: must be a number from 0 to 3600"),
         ({"keep_mib": "-1"}, "--keep-mib -1: must be a number of at least 0"),
+        ({"deadline": "-1"}, "--deadline -1: must be a number from 0 to 86400"),
+        ({"sampler": "heun"}, "--sampler heun: must be one of euler, euler_a, dpmpp_2m, ddim, unipc, lcm"),
         ({"workers": "0"}, "--workers 0: must be a whole number from 1 to 64"),
     ],
 )
@@ -54,6 +60,32 @@ def test_what_a_worker_is_told() -> None:
     config = settings.serve_worker_config()
     assert (config.model, config.max_rows, config.batching, config.engine) == ("here", 8, "call", "fake")
     assert config.fake_step_seconds == 0.02
+
+
+@pytest.mark.parametrize(
+    ("text", "loras"),
+    [
+        ("style", [Lora("style", 1.0)]),
+        ("a/style.safetensors:0.6", [Lora("a/style.safetensors", 0.6)]),
+        ("owner/style:-1,detail:.5", [Lora("owner/style", -1.0), Lora("detail", 0.5)]),
+        ("C:/style", [Lora("C:/style", 1.0)]),
+        ("a:b:2", [Lora("a:b", 2.0)]),
+        ("a:", [Lora("a:", 1.0)]),
+        ("style:1e9", [Lora("style:1e9", 1.0)]),
+        (" style , detail ", [Lora("style", 1.0), Lora("detail", 1.0)]),
+        ("", []),
+    ],
+)
+def test_loras_have_a_path_and_may_have_a_scale(
+    monkeypatch: pytest.MonkeyPatch, text: str, loras: Sequence[Lora]
+) -> None:
+    monkeypatch.setenv("LATENTCAST_LORA", text)
+    assert load_settings(ModelSettings, {}).worker_config().loras == tuple(loras)
+
+
+def test_what_the_model_is_made_of_reaches_the_worker() -> None:
+    config = load_settings(ModelSettings, {"vae": "fixed", "sampler": "lcm", "lora": "fast:0.5"}).worker_config()
+    assert (config.vae, config.sampler, config.loras) == ("fixed", "lcm", (Lora("fast", 0.5),))
 
 
 def test_one_picture_needs_no_service_settings() -> None:

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from service.frames import Frame
 from service.sse import KEEP_ALIVE_FRAME, SEND_BUFFER_BYTES, SLICE_BYTES, EventStream, ascii_json, sse_frame
 
 
@@ -20,7 +21,7 @@ def test_a_frame_with_everything() -> None:
 
 
 def test_a_keep_alive_is_a_comment_without_a_blank_line() -> None:
-    assert KEEP_ALIVE_FRAME == b": keep-alive\n"
+    assert bytes(KEEP_ALIVE_FRAME.text) == b": keep-alive\n"
 
 
 @pytest.mark.parametrize("bad", ["a\nb", "a\rb"])
@@ -38,7 +39,7 @@ def test_json_is_one_line_of_ascii() -> None:
     )
 
 
-async def serve_stream(frames: list[bytes], *, break_off: bool = False) -> tuple[aiohttp.ClientResponse, bytes]:
+async def serve_stream(frames: list[Frame], *, break_off: bool = False) -> tuple[aiohttp.ClientResponse, bytes]:
     """What a client gets of a stream with these frames."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
@@ -66,16 +67,17 @@ async def serve_stream(frames: list[bytes], *, break_off: bool = False) -> tuple
 
 
 async def test_frames_arrive_as_they_are() -> None:
-    frames = [sse_frame(b"1"), KEEP_ALIVE_FRAME, sse_frame(b"x" * (3 * SLICE_BYTES + 7)), sse_frame(b"2")]
+    texts = [b"1", b"x" * (3 * SLICE_BYTES + 7), b"2"]
+    frames = [KEEP_ALIVE_FRAME, *(Frame(sse_frame(text)) for text in texts)]
     answer, received = await serve_stream(frames)
-    assert received == b"".join(frames)
+    assert received == b"".join(frame.text for frame in frames)
     assert answer.headers["Cache-Control"] == "no-cache, no-transform"
 
 
 async def test_all_that_was_written_arrives_before_the_connection_breaks() -> None:
-    frame = sse_frame(b"x" * 1_000_000)
+    frame = Frame(sse_frame(b"x" * 1_000_000))
     _, received = await serve_stream([frame], break_off=True)
-    assert received == frame
+    assert received == frame.text
 
 
 async def test_a_reader_that_takes_nothing_is_given_up() -> None:
@@ -86,7 +88,7 @@ async def test_a_reader_that_takes_nothing_is_given_up() -> None:
         await stream.prepare(request)
         try:
             for _ in range(1000):
-                await stream.write_frame(b"x" * SLICE_BYTES)
+                await stream.write_frame(Frame(b"x" * SLICE_BYTES))
         except TimeoutError:
             ended.set_result("timeout")
         stream.abort()

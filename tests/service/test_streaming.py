@@ -1,8 +1,11 @@
 """What becomes of a stream whose reader comes back, stalls or says nothing."""
 
 import asyncio
+import contextlib
 import functools
+import json
 import socket
+from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -10,12 +13,12 @@ from aiohttp.test_utils import TestServer, make_mocked_request
 
 from service.api import streaming
 from service.api.streaming import UNKNOWN, EventId, last_event_id, stream_events
-from service.generation import Event, Generation
+from service.generation import Event
 from service.keys import METRICS, TICKER
 from service.metrics import Metrics
 from service.sse import EventStream
 from service.streams import Mailbox, Ticker
-from tests.service.harness import Service, body, eventually, params, parse_events
+from tests.service.harness import Service, body, eventually, make_generation, parse_events
 
 HALF_A_MEGABYTE = 500_000
 
@@ -54,7 +57,7 @@ async def test_a_reader_that_stalls_holds_little_and_is_closed_in_time(monkeypat
 
     async def handler(request: web.Request) -> web.StreamResponse:
         mailbox = Mailbox({"one"}, metrics.images, metrics.images)
-        mailbox.put(Event(Generation("one", params(), 1.0, None), 1, "succeeded"))
+        mailbox.put(Event(make_generation("one"), 1, "succeeded"))
         watching = asyncio.create_task(_watch_buffer(request, held))
         try:
             return await stream_events(request, mailbox, lambda _: bytes(20_000_000), {})
@@ -62,7 +65,7 @@ async def test_a_reader_that_stalls_holds_little_and_is_closed_in_time(monkeypat
             watching.cancel()
 
     app = web.Application()
-    app[METRICS], app[TICKER] = metrics, Ticker()
+    app[METRICS], app[TICKER] = metrics, Ticker(interval=15)
     app.router.add_get("/", handler)
     async with TestServer(app) as server:
         with socket.socket() as reader:
@@ -81,3 +84,30 @@ async def _watch_buffer(request: web.Request, held: list[int]) -> None:
     while request.transport is not None:
         held.append(request.transport.get_write_buffer_size())
         await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def asked_by_http_1_0(service: Service, prompt: str) -> AsyncIterator[asyncio.StreamReader]:
+    """As a proxy asks that knows no chunks: the answer ends with its connection."""
+    url = service.http.make_url("/stream")
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    data = json.dumps(body(prompt=prompt)).encode()
+    writer.write(b"POST /stream HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data))
+    writer.write(data)
+    yield reader
+    writer.close()
+
+
+async def test_over_http_1_0_a_success_ends_with_its_connection(service: Service) -> None:
+    async with asked_by_http_1_0(service, "a red boat") as reader:
+        head, _, stream = (await reader.read()).partition(b"\r\n\r\n")
+    assert b"chunked" not in head
+    assert "images" in parse_events(stream)[-1].json
+
+
+async def test_over_http_1_0_a_failure_ends_with_a_reset_after_all_its_bytes(service: Service) -> None:
+    async with asked_by_http_1_0(service, "fail this request") as reader:
+        await reader.readuntil(b"\r\n\r\n")
+        assert b"asked to fail this request" in await reader.readuntil(b"\n\n")
+        with pytest.raises(ConnectionResetError):
+            await reader.read()

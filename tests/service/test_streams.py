@@ -3,9 +3,9 @@ import asyncio
 import pytest
 
 from scheduler.messages import Preview
-from service.generation import FINAL, Event, EventName, Generation
+from service.generation import FINAL, Event, EventName
 from service.streams import KEEP_ALIVE, KeepAlive, Mailbox, Ticker
-from tests.service.harness import params
+from tests.service.harness import make_generation
 
 
 class Count:
@@ -19,16 +19,16 @@ class Count:
 class Box:
     """A mailbox, its counters and generations."""
 
-    def __init__(self, *ids: str) -> None:
+    def __init__(self, *ids: str, num_images: int = 1, preview_steps: tuple[int, ...] | None = None) -> None:
         self.coalesced, self.gone = Count(), Count()
         self.mailbox = Mailbox(set(ids), self.coalesced, self.gone)
-        self._generations = {one: Generation(one, params(), 1.0, None) for one in ids}
+        self._generations = {one: make_generation(one, num_images, preview_steps=preview_steps) for one in ids}
         self._number = 0
 
-    def put(self, one: str, name: EventName) -> None:
+    def put(self, one: str, name: EventName, image_index: int = 0) -> None:
         self._number += 1
         preview = Preview(one, self._number, 50, 64, 64, "image/jpeg", b"") if name == "preview" else None
-        self.mailbox.put(Event(self._generations[one], self._number, name, preview))
+        self.mailbox.put(Event(self._generations[one], self._number, name, preview, image_index))
 
     async def take(self, count: int) -> list[str]:
         """Ids of the next so many events."""
@@ -71,6 +71,14 @@ async def test_no_preview_follows_the_end(end: EventName) -> None:
     assert box.coalesced.value == 1
 
 
+async def test_previews_that_are_kept_all_come() -> None:
+    box = Box("a", preview_steps=(1, 2, 3))
+    for name in ("queued", "preview", "preview", "preview", "succeeded"):
+        box.put("a", name)
+    assert await box.rest() == ["a.1", "a.2", "a.3", "a.4", "a.5"]
+    assert box.coalesced.value == 0
+
+
 async def test_a_slow_reader_gets_a_preview_of_each_generation_in_turn() -> None:
     box = Box("a", "b", "c")
     taken = []
@@ -79,6 +87,28 @@ async def test_a_slow_reader_gets_a_preview_of_each_generation_in_turn() -> None
             box.put(one, "preview")
         taken += await box.take(1)
     assert [one.partition(".")[0] for one in taken] == ["a", "b", "c"]
+
+
+async def test_a_slow_reader_gets_a_preview_of_each_image_in_turn() -> None:
+    box = Box("a", num_images=3)
+    taken = []
+    for _ in range(3):
+        for image_index in range(3):
+            box.put("a", "preview", image_index)
+        taken += await box.take(1)
+    assert taken == ["a.1", "a.5", "a.9"]  # of the first image, of the second, of the third
+    assert box.coalesced.value == 2 + 2
+
+
+async def test_the_end_replaces_the_previews_of_all_images() -> None:
+    box = Box("a", "b", num_images=2)
+    for one in ("a", "b"):
+        for image_index in range(2):
+            box.put(one, "preview", image_index)
+    box.put("a", "succeeded")
+    box.put("b", "cancelled")
+    assert await box.rest() == ["a.5", "b.6"]
+    assert box.coalesced.value == 4
 
 
 async def test_it_ends_only_when_all_generations_have() -> None:
@@ -101,15 +131,22 @@ async def test_what_was_not_sent_is_counted_at_the_end() -> None:
 
 
 async def test_keep_alives_come_only_when_there_is_nothing_else() -> None:
-    box, ticker = Box("a"), Ticker()
-    with ticker.keeping_alive(box.mailbox):
-        ticker.tick()
-        box.put("a", "queued")
-        items: list[Event | KeepAlive] = []
-        async for item in box.mailbox:
-            items.append(item)
-            if item is KEEP_ALIVE:
-                box.put("a", "succeeded")
-    assert [item.name if isinstance(item, Event) else "-" for item in items] == ["queued", "-", "succeeded"]
+    box, ticker = Box("a"), Ticker(interval=15)
+    ticker.add(box.mailbox)
     ticker.tick()
-    assert await box.rest() == []
+    box.put("a", "queued")
+    items: list[Event | KeepAlive] = []
+    async for item in box.mailbox:
+        items.append(item)
+        if item is KEEP_ALIVE:
+            box.put("a", "succeeded")
+    assert [item.name if isinstance(item, Event) else "-" for item in items] == ["queued", "-", "succeeded"]
+
+
+async def test_a_closed_stream_is_not_kept_alive() -> None:
+    box, ticker = Box("a"), Ticker(interval=15)
+    ticker.add(box.mailbox)
+    ticker.discard(box.mailbox)
+    ticker.tick()
+    box.put("a", "succeeded")
+    assert [item async for item in box.mailbox if item is KEEP_ALIVE] == []

@@ -1,5 +1,6 @@
 """A real Chromium in front of a really started service."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from tests.web.page import Page, open_browser
 from tests.web.server import Server
 
 STEP_MS = 40
+
+collect_ignore = [] if os.environ.get("LATENTCAST_SCREENSHOTS") == "1" else ["test_screenshots.py"]
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,8 @@ def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def any_page(browser_page: Page) -> Iterator[Page]:
     """A page with nothing open yet; whatever the browser complains of in the test fails it."""
     browser_page.reset()
+    for file in browser_page.downloads.iterdir():
+        file.unlink()
     yield browser_page
     browser_page.leave()
     assert browser_page.complaints() == []
@@ -46,6 +51,4 @@ def page(any_page: Page, server: Server) -> Page:
 
 @pytest.fixture
 def downloads(page: Page) -> Path:
-    for file in page.downloads.iterdir():
-        file.unlink()
     return page.downloads

@@ -50,7 +50,11 @@ class CuttableNetwork:
                 near, _ = self._listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", self._target_port))
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target_port))
+            except OSError:
+                near.close()
+                continue
             with self._lock:
                 self._open |= {near, far}
             pair = threading.Thread(target=self._join, args=(near, far), daemon=True)

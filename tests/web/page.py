@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -27,6 +28,13 @@ RECORDER = Path(__file__).with_name("recorder.js")
 PATIENCE_SECONDS = 20.0
 POLL_SECONDS = 0.02
 
+FORGET = """
+addEventListener("pagehide", () => { // after the page's own listener, and when nothing can be written any more
+    localStorage.clear();
+    sessionStorage.clear();
+});
+"""
+
 T = TypeVar("T")
 
 
@@ -38,9 +46,16 @@ def open_browser(profile: Path, downloads: Path) -> webdriver.Chrome:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(require_tool("chromedriver")))
-    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORDER.read_text()})
+    record(driver)
+    permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+    driver.execute_cdp_cmd("Browser.grantPermissions", {"permissions": permissions})
     driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
     return driver
+
+
+def record(driver: webdriver.Chrome) -> None:
+    """In the tab that is open."""
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": RECORDER.read_text()})
 
 
 class Card:
@@ -53,6 +68,10 @@ class Card:
     def part(self, name: str) -> WebElement:
         return self.element.find_element(By.CSS_SELECTOR, f".{name}")
 
+    def has(self, name: str) -> bool:
+        """Whether it can be seen."""
+        return self.part(name).is_displayed()
+
     @property
     def id(self) -> str:
         return str(self.element.get_attribute("data-id"))
@@ -64,6 +83,11 @@ class Card:
     @property
     def state(self) -> str:
         return self.part("state").text
+
+    @property
+    def left(self) -> str:
+        """How long it still takes."""
+        return self.part("left").text
 
     @property
     def prompt(self) -> str:
@@ -80,13 +104,23 @@ class Card:
         return list(self.page.script("return window.recorded.steps[arguments[0]] ?? []", self.id))
 
     @property
+    def final_pictures(self) -> list[WebElement]:
+        """Those that are there and can be seen."""
+        pictures = self.element.find_elements(By.CSS_SELECTOR, ".print img.final")
+        return [picture for picture in pictures if picture.get_property("naturalWidth")]
+
+    @property
     def has_final_picture(self) -> bool:
-        script = "const i = arguments[0].querySelector('.print img.final'); return !!i && i.naturalWidth > 0"
-        return bool(self.page.script(script, self.element))
+        return bool(self.final_pictures)
 
     def click(self, name: str) -> None:
         self.page.wait(lambda: self.part(name).is_displayed() and self.part(name).is_enabled())
         self.part(name).click()
+
+    def choose(self, name: str) -> None:
+        """From what is behind the dots."""
+        self.click("menu summary")
+        self.click(name)
 
     def wait_for(self, phase: str) -> None:
         self.page.wait(lambda: self.phase == phase, lambda: f"{self.phase}: {self.state}")
@@ -109,12 +143,36 @@ class Page:
         self.complaints()
 
     def leave(self) -> None:
-        self.script("localStorage.clear()")
+        """Nothing stays in the browser."""
+        self.close_other_tabs()
+        self.script(FORGET)
         self.driver.get("about:blank")
 
     def visit(self, url: str) -> None:
         self.driver.get(url)
-        self.wait(lambda: self.find_all("#size option[value]:nth-child(3)"))  # the server's sizes have arrived
+        self.wait_for_sizes()
+
+    def wait_for_sizes(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Until the server has told what it can paint."""
+        self.wait(lambda: self.find_all("#size option[value]:nth-child(3)"), seconds=seconds)
+
+    def open_tab(self, url: str) -> str:
+        """Visits it in a new tab, and gives the name of the one that was open."""
+        before = str(self.driver.current_window_handle)
+        self.driver.switch_to.new_window("tab")
+        record(self.driver)
+        self.visit(url)
+        return before
+
+    def turn_to(self, tab: str) -> None:
+        self.driver.switch_to.window(tab)
+
+    def close_other_tabs(self) -> None:
+        first, *others = self.driver.window_handles
+        for tab in others:
+            self.turn_to(tab)
+            self.driver.close()
+        self.turn_to(first)
 
     def reload(self) -> None:
         self.driver.refresh()
@@ -128,10 +186,15 @@ class Page:
     def script(self, source: str, *arguments: object) -> Any:
         return self.driver.execute_script(source, *arguments)
 
-    def wait(self, condition: Callable[[], T], state: Callable[[], object] = lambda: "") -> T:
+    def wait(
+        self,
+        condition: Callable[[], T],
+        state: Callable[[], object] = lambda: "",
+        seconds: float = PATIENCE_SECONDS,
+    ) -> T:
         """What `condition` gives as soon as that is true; a failure tells `state`."""
         try:
-            return WebDriverWait(self.driver, PATIENCE_SECONDS, POLL_SECONDS).until(lambda _: condition())
+            return WebDriverWait(self.driver, seconds, POLL_SECONDS).until(lambda _: condition())
         except Exception as error:
             error.add_note(f"state: {state()}")
             raise
@@ -144,22 +207,78 @@ class Page:
         self.find("#prompt").clear()
         self.find("#prompt").send_keys(text)
 
+    def choose(self, name: str, value: object) -> None:
+        """Of a list."""
+        self.find(f"select[name={name}] option[value='{value}']").click()
+
     def set_field(self, name: str, value: object) -> None:
         field = self.find(f"[name={name}]")
         field.clear()
         field.send_keys(str(value))
 
-    def generate(self, prompt: str, **fields: object) -> Card:
-        """Type, click, and return the new card once the server has it."""
+    def send(self, prompt: str) -> Card:
+        """Type, click, and return the new card, whether or not the server takes it."""
         self.type_prompt(prompt)
-        for name, value in fields.items():
-            self.set_field(name, value)
         before = len(self.find_all(".card"))
         self.find("#generate").click()
         self.wait(lambda: len(self.find_all(".card")) > before)
-        card = self.cards()[0]
+        return self.cards()[0]
+
+    def generate(self, prompt: str, **fields: object) -> Card:
+        """Type, click, and return the new card once the server has it."""
+        for name, value in fields.items():
+            self.set_field(name, value)
+        card = self.send(prompt)
         self.wait(lambda: card.id)
         return card
+
+    @property
+    def notice(self) -> str:
+        """What is wrong with the server or the connection; empty if nothing is."""
+        return self.find("#notice").text
+
+    @property
+    def announced(self) -> str:
+        """What screen readers were told last."""
+        return str(self.find("#announcer").get_property("textContent"))
+
+    @property
+    def focused(self) -> WebElement:
+        return self.driver.switch_to.active_element
+
+    def copied(self) -> str:
+        """What is in the clipboard."""
+        script = "navigator.clipboard.readText().then(arguments[0])"
+        return str(self.driver.execute_async_script(script))
+
+    def value_of(self, name: str) -> str:
+        """Of a field of the form."""
+        return str(self.find(f"[name={name}]").get_property("value"))
+
+    def press(self, *keys: str, holding: str = "") -> None:
+        """On whatever has the focus."""
+        actions = ActionChains(self.driver)
+        for key in holding:
+            actions.key_down(key)
+        actions.send_keys(*keys)
+        for key in holding:
+            actions.key_up(key)
+        actions.perform()
+
+    @property
+    def flickers(self) -> int:
+        """In how many of the browser's frames a picture that had been there was not to be seen."""
+        return int(self.script("return window.recorded.flickers"))
+
+    @property
+    def tally(self) -> str:
+        """How many pictures there are."""
+        return self.find("#tally").text
+
+    @property
+    def steps_shown(self) -> list[float]:
+        """By the progress bars, now."""
+        return list(self.script("return [...document.querySelectorAll('.progress')].map((bar) => bar.value)"))
 
     @property
     def tallies(self) -> list[str]:

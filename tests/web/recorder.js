@@ -1,4 +1,5 @@
-// Loaded before the page's own scripts: notes every picture that is shown and every event stream that is opened.
+// Loaded before the page's own scripts: notes every picture that is shown, every event stream that is opened, and every
+// moment in which a picture that was there was not to be seen.
 (() => {
   const frames = {};
   const sources = [];
@@ -12,6 +13,7 @@
   };
   window.recorded = {
     frames,
+    flickers: 0,
     mostStreams: 0,
     openStreams: () => sources.filter((source) => source.readyState !== RealEventSource.CLOSED).length,
     streamsEver: () => sources.length,
@@ -19,7 +21,7 @@
     tallies: [],
   };
   const note = (image) => {
-    const id = image.closest(".card").dataset.id;
+    const id = image.closest(".card, .live")?.dataset.id ?? "live";
     const sources = (frames[id] ??= []);
     if (!sources.includes(image.src)) {
       sources.push(image.src);
@@ -30,6 +32,19 @@
       (window.recorded.steps[progress.closest(".card").dataset.id] ??= []).push(progress.value);
     }
   };
+  const painted = new WeakSet();
+  const isOpaque = (image) => image.complete && image.naturalWidth > 0 && getComputedStyle(image).opacity === "1";
+  const lookForFlicker = () => {
+    for (const print of document.querySelectorAll(".print:not(:disabled)")) {
+      const isSeen = [...print.children].some(isOpaque);
+      window.recorded.flickers += painted.has(print) && !isSeen ? 1 : 0;
+      if (isSeen) {
+        painted.add(print);
+      }
+    }
+    requestAnimationFrame(lookForFlicker);
+  };
+  requestAnimationFrame(lookForFlicker);
   new MutationObserver((changes) => {
     for (const { addedNodes } of changes) {
       for (const node of addedNodes) {

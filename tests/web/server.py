@@ -9,16 +9,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 60.0
 END_SECONDS = 20.0
 URL = re.compile(r"http://127\.0\.0\.1:(\d+)")
+LOADING = re.compile("loading the model")
+TLS_URL = re.compile(r"https://127\.0\.0\.1:\d+")
 
 
 class Server:
-    """`with Server("--engine", "fake") as server: server.url`."""
+    """`with Server("--engine", "fake") as server: server.url`.
 
-    def __init__(self, *flags: str, port: int = 0) -> None:
+    It takes work then, unless it is asked for while the model is being loaded; for that, it needs a port.
+    """
+
+    def __init__(self, *flags: str, port: int = 0, is_loaded: bool = True) -> None:
         command = [sys.executable, "-m", "service", "serve", "--port", str(port), *flags]
         self._process = subprocess.Popen(
             command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -27,11 +34,31 @@ class Server:
         self._told = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port = self._wait_for_port()
+        self._wait_for(URL if is_loaded else LOADING)
+        match = URL.search(self.printed)
+        self.port = int(match[1]) if match else port
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def tls_url(self) -> str:
+        """Of a service with `--tls-cert` and `--tls-key`."""
+        match = TLS_URL.search(self.printed)
+        assert match is not None, self.printed
+        return match[0]
+
+    @property
+    def printed(self) -> str:
+        """What it has said so far."""
+        with self._told:
+            return "".join(self._lines)
+
+    def kill_worker(self) -> None:
+        """As a fault of the device would."""
+        (worker,) = psutil.Process(self._process.pid).children()
+        worker.kill()
 
     def kill(self) -> None:
         """End it as a crash would."""
@@ -69,19 +96,15 @@ class Server:
         with self._told:
             self._told.notify_all()
 
-    def _wait_for_port(self) -> int:
-        def port_or_end() -> bool:
-            return self._find_port() is not None or not self._reader.is_alive()
+    def _wait_for(self, words: re.Pattern[str]) -> None:
+        """Until it has said them."""
+
+        def are_said_or_never_will() -> bool:
+            return words.search("".join(self._lines)) is not None or not self._reader.is_alive()
 
         with self._told:
-            self._told.wait_for(port_or_end, START_SECONDS)
-        port = self._find_port()
-        if port is None:
+            self._told.wait_for(are_said_or_never_will, START_SECONDS)
+        if not words.search(self.printed):
             self._process.kill()
             self._finish()
-            raise RuntimeError("the service told no address:\n" + "".join(self._lines))
-        return port
-
-    def _find_port(self) -> int | None:
-        match = URL.search("".join(self._lines))
-        return int(match[1]) if match else None
+            raise RuntimeError(f"the service did not say {words.pattern}:\n{self.printed}")

@@ -1,26 +1,16 @@
 """Keyboard, small screens, colour schemes, screen readers."""
 
 import pytest
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from scheduler.fake_engine import FAILING_PROMPT
 from tests.web.page import Page
-
-
-def press(page: Page, *keys: str, holding: str = "") -> None:
-    actions = ActionChains(page.driver)
-    for key in holding:
-        actions.key_down(key)
-    actions.send_keys(*keys)
-    for key in holding:
-        actions.key_up(key)
-    actions.perform()
 
 
 def tab_to(page: Page, selector: str) -> None:
     """Press Tab until that element has the focus, and see that the focus shows."""
-    for _ in range(60):
-        press(page, Keys.TAB)
+    for _ in range(80):
+        page.press(Keys.TAB)
         if page.script("return document.activeElement.matches(arguments[0])", selector):
             style = "return getComputedStyle(document.activeElement).outlineStyle"
             assert page.script(style) != "none"
@@ -30,29 +20,29 @@ def tab_to(page: Page, selector: str) -> None:
 
 def test_all_of_it_works_from_the_keyboard(page: Page) -> None:
     tab_to(page, "#prompt")
-    press(page, "a slow boat")
+    page.press("a slow boat")
     tab_to(page, "#steps")
-    press(page, Keys.BACKSPACE * 2, "50")
-    press(page, Keys.ENTER, holding=Keys.CONTROL)
+    page.press(Keys.BACKSPACE * 2, "50")
+    page.press(Keys.ENTER, holding=Keys.CONTROL)
     page.wait(page.cards)
     slow = page.cards()[0]
     slow.wait_for("running")
 
     tab_to(page, ".cancel")
-    press(page, Keys.ENTER)
+    page.press(Keys.ENTER)
     slow.wait_for("cancelled")
 
     tab_to(page, ".remove")
-    press(page, Keys.ENTER)
+    page.press(Keys.ENTER)
     page.wait(lambda: not page.cards())
-    assert page.driver.switch_to.active_element == page.find("#prompt")
+    assert page.focused == page.find("#prompt")
 
-    press(page, Keys.ENTER, holding=Keys.SHIFT)
-    press(page, "at night")
+    page.press(Keys.ENTER, holding=Keys.SHIFT)
+    page.press("at night")
     assert not page.cards()
     assert page.find("#prompt").get_property("value") == "a slow boat\nat night"
     tab_to(page, "#steps")
-    press(page, Keys.BACKSPACE * 2, "2", Keys.ENTER)
+    page.press(Keys.BACKSPACE * 2, "2", Keys.ENTER)
     page.wait(page.cards)
     page.cards()[0].wait_until_painted()
 
@@ -63,7 +53,7 @@ def test_enter_in_the_prompt_generates(page: Page) -> None:
 
     page.wait(page.cards)
     assert page.cards()[0].prompt == "a red boat"
-    assert page.driver.switch_to.active_element == page.find("#prompt")
+    assert page.focused == page.find("#prompt")
 
 
 def test_nothing_scrolls_sideways(page: Page) -> None:
@@ -94,6 +84,7 @@ def test_nothing_moves_for_those_who_asked_for_stillness(page: Page) -> None:
     card = page.generate("a red boat", num_inference_steps=20)
     page.wait(lambda: len(card.frames) >= 3)
 
+    page.find("#live-switch").click()
     moving = "return document.getAnimations().filter((one) => one.effect.getTiming().duration > 0).length"
     assert page.script(moving) == 0
     card.wait_until_painted()
@@ -110,9 +101,115 @@ def test_everything_has_a_name(page: Page) -> None:
     assert page.find(".card img").accessible_name == "a red boat"
 
 
-def test_progress_is_told_without_sight(page: Page) -> None:
-    assert page.find("#tally").get_attribute("aria-live") == "polite"
+def test_what_happens_is_told_without_sight(page: Page) -> None:
+    assert page.find("#announcer").get_attribute("aria-live") == "polite"
 
-    page.generate("a red boat", num_inference_steps=1).wait_until_painted()
+    card = page.generate("a red boat", num_inference_steps=20)
+    page.wait(lambda: page.announced == "In line: a red boat")
+    card.wait_until_painted()
+    page.wait(lambda: page.announced == "Finished: a red boat")
 
-    assert page.find("#tally").text == "1 done"
+    card.click("remove")
+    card = page.generate(FAILING_PROMPT)
+    card.wait_for("failed")
+    page.wait(lambda: page.announced.endswith(f"Failed: {FAILING_PROMPT}"), lambda: page.announced)
+
+
+def test_what_happens_together_is_told_together(page: Page) -> None:
+    page.set_field("num_inference_steps", 50)
+    page.find("#eight").click()
+
+    page.wait(lambda: page.announced.count("In line: ") == 8, lambda: page.announced)
+
+
+def test_the_title_tells_what_goes_on(page: Page) -> None:
+    card = page.generate("a red boat", num_inference_steps=40)
+    card.wait_for("running")
+    assert page.driver.title == "1 forming · Latentcast"
+    card.click("cancel")
+    card.wait_for("cancelled")
+    assert page.driver.title == "Latentcast"
+
+
+def test_the_reader_may_choose_the_colours(page: Page) -> None:
+    def is_dark() -> bool:
+        return int(page.script("return +getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")) < 60
+
+    page.emulate(prefers_color_scheme="light")
+    button = page.find("#theme-button")
+    assert button.accessible_name == "Colours: as the system has them"
+    button.click()
+    assert is_dark()
+    assert button.accessible_name == "Colours: dark"
+
+    page.reload()
+    assert is_dark()
+
+    page.emulate(prefers_color_scheme="dark")
+    page.find("#theme-button").click()
+    assert not is_dark()
+    page.find("#theme-button").click()
+    assert is_dark()
+    assert page.find("#theme-button").accessible_name == "Colours: as the system has them"
+
+
+def test_single_keys_lead_everywhere(page: Page) -> None:
+    page.press("?")
+    assert page.find("#help").is_displayed()
+    page.press(Keys.ESCAPE)
+    assert not page.find("#help").is_displayed()
+
+    page.press("/", "a slow boat", Keys.ENTER)
+    page.wait(page.cards)
+    slow = page.cards()[0]
+    slow.wait_for("running")
+    page.script("document.activeElement.blur()")
+    page.press("j")
+    assert page.focused == slow.part("prompt")
+    page.press("c")
+    slow.wait_for("cancelled")
+    page.press("n")
+    page.wait(lambda: len(page.cards()) == 2)
+    page.press("k")
+    page.cards()[0].wait_until_painted()
+    page.press("d")
+    page.wait(lambda: list(page.downloads.iterdir()))
+    page.press(Keys.DELETE)
+    page.wait(lambda: len(page.cards()) == 1)
+    assert page.focused == page.cards()[0].part("prompt")
+    page.press("r")
+    page.cards()[0].wait_until_painted()
+
+
+def test_single_keys_are_letters_in_a_field_and_can_be_turned_off(page: Page) -> None:
+    page.find("#prompt").send_keys("jk/?")
+    assert page.value_of("prompt") == "jk/?"
+    assert not page.find("#help").is_displayed()
+
+    page.find("#help-button").click()
+    page.find("#shortcuts").click()
+    page.press(Keys.ESCAPE, "/")
+    assert page.focused != page.find("#prompt")
+    page.reload()
+    page.press("?")
+    assert not page.find("#help").is_displayed()
+
+
+def test_the_menu_of_a_picture_works_from_the_keyboard(page: Page) -> None:
+    card = page.generate("a red boat", num_inference_steps=2)
+    card.wait_until_painted()
+    page.find("#prompt").clear()
+
+    tab_to(page, ".menu summary")
+    page.press(Keys.ENTER)
+    assert card.has("reuse")
+    page.press(Keys.ESCAPE)
+    assert not card.has("reuse")
+    assert page.focused == card.part("menu summary")
+    page.press(Keys.ENTER)
+    tab_to(page, ".reuse")
+    page.press(Keys.ENTER)
+
+    assert page.value_of("prompt") == "a red boat"
+    assert page.focused == page.find("#prompt")
+    assert not card.has("reuse")

@@ -1,5 +1,7 @@
 """What the page says when something is wrong."""
 
+import re
+
 import pytest
 
 from tests.web.network import CuttableNetwork
@@ -48,29 +50,69 @@ def test_a_size_the_model_cannot_paint_is_told_beside_it(page: Page) -> None:
     assert page.find("[data-field=height] .error").text == "must be at most 1024"
 
 
-def test_a_full_queue_says_when_to_try_again(any_page: Page) -> None:
+def test_a_full_queue_says_when_to_try_again_and_counts_down(any_page: Page) -> None:
     page = any_page
-    page.tolerate("503")
+    page.tolerate("503", "ERR_")
     flags = ("--fake-step-ms", "40", "--max-rows", "2", "--max-queue-cost", "0")
     with Server("--engine", "fake", *flags) as server:
         page.visit(server.url)
         first = page.generate("a red boat", num_inference_steps=50)
         first.wait_for("running")
         second = page.generate("a blue boat", num_inference_steps=2)
-        page.wait(lambda: second.state.startswith("Next in line"), lambda: second.state)
+        page.wait(lambda: second.state == "Position 1", lambda: second.state)
 
-        page.type_prompt("a green boat")
-        page.find("#generate").click()
-        page.wait(lambda: len(page.cards()) == 3)
-        third = page.cards()[0]
+        third = page.send("a green boat")
         third.wait_for("refused")
-        assert third.state.startswith("the queue is full")
-        assert "Try again in" in third.state
+        told = third.state
+        assert re.fullmatch(r"The queue is full. Try again in \d+ s.", told)
 
-        first.click("cancel")
+        page.wait(lambda: third.state != told)
+        page.wait(lambda: third.state == "The queue is full. Try again now.", lambda: third.state)
         second.wait_until_painted()
         third.click("retry")
         third.wait_until_painted()
+
+
+def test_a_worker_that_dies_fails_its_picture_and_another_paints_it(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("503", "ERR_")
+    with Server("--engine", "fake", "--fake-step-ms", "40") as server:
+        page.visit(server.url)
+        card = page.generate("a red boat", num_inference_steps=50)
+        card.wait_for("running")
+
+        server.kill_worker()
+
+        card.wait_for("failed")
+        assert card.state.startswith("Failed: ")
+        card.click("retry")
+        card.wait_until_painted()
+        page.wait(lambda: page.notice == "", lambda: page.notice)
+
+
+def test_a_server_that_is_gone_is_told_and_is_found_again(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    first = Server("--engine", "fake", "--fake-step-ms", "200")
+    try:
+        page.visit(first.url)
+        card = page.generate("a red boat", num_inference_steps=50)
+        card.wait_for("running")
+    finally:
+        first.kill()
+
+    page.wait(lambda: page.notice == "The server cannot be reached. Trying again…", lambda: page.notice)
+    assert card.state == "Waiting for the server…"
+    refused = page.send("a blue boat")
+    refused.wait_for("refused")
+    assert refused.state == "The server cannot be reached."
+    page.reload()  # Chromium's own error page, until the server is back
+
+    with Server("--engine", "fake", port=first.port) as second:
+        page.visit(second.url)
+        page.wait(lambda: [card.phase for card in page.cards()] == ["refused", "gone"])
+        page.cards()[0].click("retry")
+        page.cards()[0].wait_until_painted()
 
 
 def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
@@ -83,9 +125,9 @@ def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
 
         network.cut()
 
-        page.wait(lambda: page.find("#connection").is_displayed())
+        page.wait(lambda: page.notice == "The connection is lost. Connecting again…", lambda: page.notice)
         card.wait_until_painted()
-        assert not page.find("#connection").is_displayed()
+        assert page.notice == ""
         assert page.most_streams == 1
 
 
@@ -103,7 +145,7 @@ def test_a_restarted_server_has_lost_the_picture_and_the_card_says_so(any_page: 
     with Server("--engine", "fake", port=first.port):
         card.wait_for("gone")
         assert card.state == "The server no longer knows this picture. It may have been restarted."
-        assert not page.find("#connection").is_displayed()
+        page.wait(lambda: page.notice == "", lambda: page.notice)
 
         card.click("retry")
         card.wait_until_painted()

@@ -1,15 +1,19 @@
 """Asking for pictures and watching them form."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 
 from scheduler.fake_engine import FAILING_PROMPT, colour_of
 from tests.web.page import Page
+from tests.web.server import Server
+
+ABOUT = re.compile(r"about \d+ s")
+STEP = re.compile(r"Step \d+ of 50")
 
 
 def test_a_picture_forms_after_typing_and_clicking(page: Page) -> None:
@@ -71,6 +75,77 @@ def test_the_finished_picture_can_be_downloaded(page: Page, downloads: Path) -> 
         assert image.convert("RGB").getpixel((128, 128)) == pytest.approx(colour_of(42), abs=4)
 
 
+def test_several_pictures_form_side_by_side(page: Page, downloads: Path) -> None:
+    page.choose("num_images", 3)
+    card = page.generate("a boat", num_inference_steps=12, seed=2**32 - 2)
+    page.wait(lambda: len(card.element.find_elements(By.CSS_SELECTOR, ".print img")) >= 3)
+    assert card.phase == "running"
+
+    page.wait(lambda: len(card.final_pictures) == 3, lambda: card.state)
+    names = [picture.accessible_name for picture in card.final_pictures]
+    assert names == ["a boat, 1 of 3", "a boat, 2 of 3", "a boat, 3 of 3"]
+    assert card.part("seed").text == "seeds 4294967294 to 0"
+    assert page.find("#tally").text == "1 done"
+
+    links = card.element.find_elements(By.CSS_SELECTOR, ".download")
+    assert [link.text for link in links] == ["1", "2", "3"]
+    links[2].click()
+    file = downloads / "a-boat-0.jpg"
+    page.wait(file.exists, lambda: list(downloads.iterdir()))
+    with Image.open(file) as image:
+        assert image.convert("RGB").getpixel((128, 128)) == pytest.approx(colour_of(0), abs=4)
+
+
+def test_several_pictures_come_back_after_a_reload(page: Page) -> None:
+    page.choose("num_images", 2)
+    page.generate("a boat", num_inference_steps=2).wait_until_painted()
+
+    page.reload()
+
+    page.wait(lambda: page.cards() and len(page.cards()[0].final_pictures) == 2)
+
+
+def test_a_picture_of_several_is_as_far_as_all_of_them_on_average(page: Page) -> None:
+    script = """
+        const done = arguments[arguments.length - 1];
+        import("./web/generation.js").then(({ Generation }) => {
+            const generation = new Generation({ prompt: "a", num_images: 2 });
+            generation.advance({ image_index: 0, step: 5, total_steps: 20 });
+            const split = generation.step;
+            generation.advance({ image_index: 1, step: 5, total_steps: 20 });
+            done([split, generation.step]);
+        });
+    """
+    assert page.driver.execute_async_script(script) == [2, 5]
+
+
+def test_eight_at_once_are_eight_pictures(page: Page) -> None:
+    page.choose("num_images", 4)
+    page.set_field("num_inference_steps", 1)
+
+    page.find("#eight").click()
+
+    page.wait(lambda: len(page.cards()) == 8)
+    for card in page.cards():
+        card.wait_until_painted()
+        assert len(card.final_pictures) == 1
+
+
+def test_a_sampler_can_be_chosen(page: Page) -> None:
+    page.find("#more summary").click()
+    names = [option.text for option in page.find_all("#sampler option")]
+    assert names == ["Standard, Euler", "Euler", "Euler ancestral", "DPM++ 2M", "DDIM", "UniPC", "LCM"]
+    page.script(
+        "sent = null; const real = fetch; fetch = (url, options) => (sent = options?.body ?? sent, real(url, options))"
+    )
+    page.generate("a boat", num_inference_steps=1).wait_until_painted()
+    assert "sampler" not in page.script("return JSON.parse(sent)")
+    page.choose("sampler", "lcm")
+    page.find("#generate").click()
+    page.wait(lambda: len(page.cards()) == 2)
+    assert page.script("return JSON.parse(sent).sampler") == "lcm"
+
+
 def test_cancel_stops_a_picture(page: Page) -> None:
     card = page.generate("a slow boat", num_inference_steps=50)
     card.wait_for("running")
@@ -82,15 +157,59 @@ def test_cancel_stops_a_picture(page: Page) -> None:
     page.wait(lambda: page.open_streams == 0)
 
 
-def test_a_cancelled_picture_can_be_tried_again(page: Page) -> None:
+def test_a_cancelled_picture_can_be_tried_again_with_its_seed(page: Page) -> None:
     card = page.generate("a slow boat", num_inference_steps=20)
     card.wait_for("running")
+    seed = card.part("seed").text
     card.click("cancel")
     card.wait_for("cancelled")
 
     card.click("retry")
 
     card.wait_until_painted()
+    assert card.part("seed").text == seed
+    assert len(page.cards()) == 1
+
+
+def test_a_picture_can_be_painted_again_with_a_new_seed(page: Page) -> None:
+    first = page.generate("a boat", num_inference_steps=2, seed=7)
+    first.wait_until_painted()
+
+    first.click("reseed")
+
+    page.wait(lambda: len(page.cards()) == 2)
+    second = page.cards()[0]
+    second.wait_until_painted()
+    assert second.prompt == "a boat"
+    assert (first.part("seed").text, second.part("seed").text != "seed 7") == ("seed 7", True)
+
+
+def test_a_picture_sharpens_without_flicker(page: Page) -> None:
+    card = page.generate("a red boat", num_inference_steps=30)
+
+    card.wait_until_painted()
+
+    assert len(card.frames) >= 4
+    assert page.flickers == 0
+    page.wait(lambda: len(card.element.find_elements(By.CSS_SELECTOR, ".print img")) == 1)
+
+
+def test_what_waits_tells_its_place_and_when_it_will_be_done(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("readyz", "ERR_")
+    with Server("--engine", "fake", "--fake-step-ms", "40", "--max-rows", "2") as server:
+        page.visit(server.url)
+        first = page.generate("a red boat", num_inference_steps=50)
+        first.wait_for("running")
+        second, third = page.generate("a blue boat"), page.generate("a green boat")
+
+        page.wait(lambda: second.state == "Position 1" and ABOUT.fullmatch(second.left), lambda: second.state)
+        page.wait(lambda: third.state == "Position 2" and ABOUT.fullmatch(third.left), lambda: third.state)
+        page.wait(lambda: STEP.fullmatch(first.state) and ABOUT.fullmatch(first.left), lambda: first.state)
+
+        first.click("cancel")
+        second.wait_for("running")
+        page.wait(lambda: third.state == "Position 1", lambda: third.state)
 
 
 def test_eight_at_once_share_one_stream(page: Page) -> None:
@@ -121,18 +240,21 @@ def test_a_second_request_joins_the_first(page: Page) -> None:
 
 
 def test_reuse_fills_the_form(page: Page) -> None:
-    page.find("#size option[value='192x192']").click()
+    page.find("#more summary").click()
+    page.choose("size", "192x192")
+    page.choose("num_images", 2)
+    page.choose("sampler", "ddim")
     card = page.generate("a green cactus", num_inference_steps=2, guidance_scale=3.5, seed=9)
     card.wait_until_painted()
     page.reload()
     page.wait(lambda: page.cards() and page.cards()[0].has_final_picture)
     page.wait(lambda: page.find_all("#size option[value='192x192']"))
 
-    page.cards()[0].click("reuse")
+    page.cards()[0].choose("reuse")
 
-    names = ("prompt", "size", "num_inference_steps", "guidance_scale", "seed")
-    values = [page.find(f"[name={name}]").get_property("value") for name in names]
-    assert values == ["a green cactus", "192x192", "2", "3.5", "9"]
+    names = ("prompt", "size", "num_inference_steps", "guidance_scale", "num_images", "sampler", "seed")
+    values = [page.value_of(name) for name in names]
+    assert values == ["a green cactus", "192x192", "2", "3.5", "2", "ddim", "9"]
 
 
 def test_the_seed_can_be_copied(page: Page) -> None:
@@ -143,9 +265,7 @@ def test_the_seed_can_be_copied(page: Page) -> None:
     card.click("seed")
 
     page.wait(lambda: card.part("seed").text == "seed copied")
-    page.find("#prompt").clear()
-    page.find("#prompt").send_keys(Keys.CONTROL, "v")
-    assert page.find("#prompt").get_property("value") == seed
+    assert page.copied() == seed
 
 
 def test_a_card_can_be_removed(page: Page) -> None:
@@ -155,6 +275,23 @@ def test_a_card_can_be_removed(page: Page) -> None:
 
     assert page.cards() == []
     assert page.find("#empty").is_displayed()
+
+
+def test_all_that_is_over_can_be_cleared(page: Page) -> None:
+    page.generate("a boat", num_inference_steps=1).wait_until_painted()
+    slow = page.generate("a slow boat", num_inference_steps=50)
+    slow.wait_for("running")
+
+    page.find("#clear").click()
+    page.find("#clear-dialog button.secondary").click()
+    assert len(page.cards()) == 2
+    page.find("#clear").click()
+    page.find("#clear-dialog button.primary").click()
+
+    page.wait(lambda: len(page.cards()) == 1)
+    assert slow.phase == "running"
+    assert not page.find("#clear").is_displayed()
+    slow.click("cancel")
 
 
 def test_a_failure_is_told_in_the_servers_words(page: Page) -> None:

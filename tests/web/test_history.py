@@ -1,8 +1,22 @@
 """What a reload brings back."""
 
 import json
+from typing import Any
+
+from selenium.webdriver.common.by import By
 
 from tests.web.page import Page
+from tests.web.server import Server
+
+PREFIX = "latentcast.history/"
+MOST = 60  # that are remembered
+LET_NO_REQUEST_OUT = "window.fetch = () => new Promise(() => {})"
+
+
+def keep(page: Page, key: str, prompt: str, **facts: object) -> None:
+    """Puts into the history what the page would have put there."""
+    snapshot: dict[str, Any] = {"key": key, "at": 1, "owner": "", "settings": {"prompt": prompt}, "id": key, **facts}
+    page.script("localStorage.setItem(arguments[0], arguments[1])", PREFIX + key, json.dumps(snapshot))
 
 
 def test_finished_pictures_survive_a_reload(page: Page) -> None:
@@ -17,6 +31,24 @@ def test_finished_pictures_survive_a_reload(page: Page) -> None:
         card.wait_until_painted()
     assert [card.prompt for card in page.cards()] == ["a blue house", "a red boat"]
     assert [card.part("seed").text for card in page.cards()] == seeds
+
+
+def test_finished_pictures_outlive_the_server_that_made_them(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    with Server("--engine", "fake") as first:
+        page.visit(first.url)
+        card = page.generate("a red boat", num_inference_steps=2, seed=7)
+        card.wait_until_painted()
+        source = card.final_pictures[0].get_attribute("src")
+
+    with Server("--engine", "fake", port=first.port) as second:
+        page.visit(second.url)
+        card = page.cards()[0]
+        card.wait_until_painted()
+        assert card.state.startswith("Done")
+        assert card.part("seed").text == "seed 7"
+        assert card.final_pictures[0].get_attribute("src") != source
 
 
 def test_a_running_picture_goes_on_after_a_reload(page: Page) -> None:
@@ -34,6 +66,36 @@ def test_a_running_picture_goes_on_after_a_reload(page: Page) -> None:
     assert page.most_streams == 1
 
 
+def test_how_it_ended_survives_a_reload(page: Page) -> None:
+    card = page.generate("a slow boat", num_inference_steps=50)
+    card.wait_for("running")
+    card.click("cancel")
+    card.wait_for("cancelled")
+
+    page.reload()
+
+    page.wait(page.cards)
+    card = page.cards()[0]
+    assert (card.phase, card.state) == ("cancelled", "Cancelled")
+    card.click("retry")
+    card.wait_for("running")
+    card.click("cancel")
+
+
+def test_what_was_not_sent_yet_is_told_after_a_reload(page: Page) -> None:
+    page.script(LET_NO_REQUEST_OUT)
+    page.send("a red boat").wait_for("sending")
+
+    page.reload()
+
+    page.wait(lambda: [card.phase for card in page.cards()] == ["refused"])
+    card = page.cards()[0]
+    assert card.state == "This was not sent: the page was left too early."
+    page.wait_for_sizes()
+    card.click("retry")
+    card.wait_until_painted()
+
+
 def test_a_picture_removed_stays_away(page: Page) -> None:
     page.generate("a red boat", num_inference_steps=1).wait_until_painted()
     page.cards()[0].click("remove")
@@ -45,24 +107,57 @@ def test_a_picture_removed_stays_away(page: Page) -> None:
     assert [card.prompt for card in page.cards()] == ["a blue house"]
 
 
-def test_what_the_server_forgot_is_dropped_if_it_was_finished_and_told_if_not(page: Page) -> None:
+def test_what_the_server_forgot_is_told(page: Page) -> None:
     page.tolerate("404")
-    entries = [
-        {"id": "forgotten-1", "settings": {"prompt": "finished once"}, "finished": True},
-        {"id": "forgotten-2", "settings": {"prompt": "never finished"}, "finished": False},
-    ]
-    page.script("localStorage.setItem('latentcast.history', arguments[0])", json.dumps(entries))
+    keep(page, "forgotten-1", "finished once", phase="succeeded", at=2)
+    keep(page, "forgotten-2", "never finished", phase="running")
 
     page.reload()
 
-    page.wait(lambda: [card.phase for card in page.cards()] == ["gone"])
-    assert page.cards()[0].prompt == "never finished"
+    page.wait(lambda: [card.phase for card in page.cards()] == ["gone", "gone"])
+    assert [card.state for card in page.cards()] == [
+        "Done, but the server no longer keeps the picture.",
+        "The server no longer knows this picture. It may have been restarted.",
+    ]
     assert page.open_streams == 0
 
 
 def test_a_history_that_cannot_be_read_is_ignored(page: Page) -> None:
-    page.script("localStorage.setItem('latentcast.history', '{broken')")
+    page.script("localStorage.setItem(arguments[0], '{broken')", PREFIX + "broken")
+    page.script("localStorage.setItem(arguments[0], '[]')", PREFIX + "list")
+    keep(page, "empty", "")
 
     page.reload()
 
+    page.wait_for_sizes()
+    assert page.cards() == []
     page.generate("a red boat", num_inference_steps=1).wait_until_painted()
+
+
+def test_the_oldest_of_very_many_give_way(page: Page) -> None:
+    for number in range(MOST):
+        keep(page, f"old-{number}", f"boat {number}", phase="cancelled", at=number)
+    page.reload()
+    page.wait(lambda: len(page.cards()) == MOST)
+
+    page.type_prompt("a red boat")
+    page.find("#generate").click()
+    page.wait(lambda: page.cards()[0].prompt == "a red boat" and page.cards()[0].has_final_picture)
+
+    prompts = [part.text for part in page.find_all(".card .prompt")]
+    assert (len(prompts), prompts[0], prompts[-1]) == (MOST, "a red boat", "boat 1")
+    page.reload()
+    page.wait(lambda: len(page.cards()) == MOST)
+
+
+def test_what_was_in_the_form_survives_a_reload(page: Page) -> None:
+    page.choose("size", "192x192")
+    page.type_prompt("a boat, half ty")
+    page.set_field("num_inference_steps", 7)
+
+    page.reload()
+    page.wait_for_sizes()
+
+    values = [page.value_of(name) for name in ("prompt", "size", "num_inference_steps")]
+    assert values == ["a boat, half ty", "192x192", "7"]
+    assert len(page.find("#size").find_elements(By.CSS_SELECTOR, "[value='192x192']")) == 1

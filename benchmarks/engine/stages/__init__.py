@@ -1,0 +1,1 @@
+"""What is measured: each stage with its result, its goals and its table."""

@@ -1,0 +1,1 @@
+"""Mixed traffic over HTTP, with every request accounted for."""

@@ -1,0 +1,126 @@
+"""What no step waits for: made at once, or in a stream beside the steps where the device has streams."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from scheduler.sdxl.streams import CudaStreams, Event, Streams
+
+Work = Callable[[], Sequence[Tensor]]
+
+
+class Made(Protocol):
+    """Tensors that are being made, or are made already."""
+
+    @property
+    def seconds(self) -> float:
+        """What it took; known when it is ready."""
+        ...
+
+    def is_ready(self) -> bool: ...
+
+    def take(self) -> Sequence[Tensor]:
+        """The tensors, on the CPU; waits for them."""
+        ...
+
+
+class Aside(Protocol):
+    def run(self, work: Work, reads: Tensor) -> Made:
+        """Does `work`, which reads `reads` and weights. Raises what it raises at once, out of memory for one."""
+        ...
+
+    def keep_pace(self) -> None:
+        """Called once a step: lets the program run no further ahead of the device than the step that it computes."""
+        ...
+
+    def free_memory(self) -> bool:
+        """Gives back what memory it can. Whether there was work to wait for, which is done now."""
+        ...
+
+
+def choose_aside(device: torch.device) -> Aside:
+    return SideStream(CudaStreams(device)) if device.type == "cuda" else Inline()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    tensors: Sequence[Tensor]
+    seconds: float
+
+    def is_ready(self) -> bool:
+        return True
+
+    def take(self) -> Sequence[Tensor]:
+        return self.tensors
+
+
+class Inline:
+    """Makes everything at once. On a CPU, a second thread would only take from the steps what it gives."""
+
+    def run(self, work: Work, reads: Tensor) -> Done:  # noqa: ARG002 - there is nothing to keep it from
+        started = time.perf_counter()
+        tensors = [tensor.cpu() for tensor in work()]
+        return Done(tensors, time.perf_counter() - started)
+
+    def keep_pace(self) -> None:
+        """A step is computed when the program goes on."""
+
+    def free_memory(self) -> bool:
+        if torch.backends.mps.is_available():
+            torch.mps.empty_cache()
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Underway:
+    """In the other stream between two marks."""
+
+    tensors: Sequence[Tensor]
+    began: Event
+    ended: Event
+
+    @property
+    def seconds(self) -> float:
+        return self.began.elapsed_time(self.ended) / 1000
+
+    def is_ready(self) -> bool:
+        return self.ended.query()
+
+    def take(self) -> Sequence[Tensor]:
+        self.ended.synchronize()
+        return self.tensors
+
+
+class SideStream:
+    """Puts work into a stream beside the steps. What was put in first is ready first."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._latest: Underway | None = None
+        self._steps: deque[Event] = deque()
+
+    def run(self, work: Work, reads: Tensor) -> Underway:
+        with self._streams.beside():
+            self._streams.keep(reads)
+            began = self._streams.mark()
+            tensors = [self._streams.to_host(tensor) for tensor in work()]
+            self._latest = Underway(tensors, began, self._streams.mark())
+        return self._latest
+
+    def keep_pace(self) -> None:
+        """One step is computed while the next is put together, so the device never waits for the program."""
+        self._steps.append(self._streams.mark())
+        if len(self._steps) > 1:
+            self._steps.popleft().synchronize()
+
+    def free_memory(self) -> bool:
+        is_busy = self._latest is not None and not self._latest.is_ready()
+        if self._latest is not None:
+            self._latest.take()
+        self._streams.empty_cache()
+        return is_busy
