@@ -207,11 +207,6 @@ class _LocalWorker:
                     self.first_start.set_result(None)
 
 
-KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
-"""For glibc: keep what is freed, or every tensor beyond 32 MB goes back to the kernel, which clears it for the next:
-4 to 9 % of a large batch's step on a CPU (32 rows of 256x256 and 8 of 512x512, Postcard, bfloat16, two Zen 4 cores)."""
-
-
 async def _spawn(module: str, config: WorkerConfig, connection: socket.socket) -> Process:
     # -P: a folder named `scheduler` where the service was started must not stand in for this package.
     command = (sys.executable, "-P", "-m", module, str(connection.fileno()), msgspec.json.encode(config))
@@ -230,7 +225,7 @@ def _environment(config: WorkerConfig) -> dict[str, str]:
     }
     if config.threads:
         changes["OMP_NUM_THREADS"] = str(config.threads)
-    return {**KEEP_MEMORY, **os.environ, **changes}
+    return {**os.environ, **changes}
 
 
 async def _last_line(process: Process) -> str:

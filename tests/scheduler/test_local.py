@@ -90,14 +90,6 @@ async def test_a_worker_is_told_its_threads_before_it_imports_anything(
     assert await start_and_fail(executable, monkeypatch, threads=3) == "exit code 0 (threads=3 wait=passive)"
 
 
-async def test_a_worker_keeps_its_memory_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MALLOC_MMAP_MAX_", raising=False)
-    executable = make_executable(tmp_path / "python", "echo mapped=$MALLOC_MMAP_MAX_ >&2")
-    assert await start_and_fail(executable, monkeypatch) == "exit code 0 (mapped=0)"
-    monkeypatch.setenv("MALLOC_MMAP_MAX_", "7")
-    assert await start_and_fail(executable, monkeypatch) == "exit code 0 (mapped=7)"
-
-
 async def test_several_workers_share_the_load() -> None:
     async with running_cell(make_config(fake_step_seconds=0.01), count=2) as cell:
         events = [cell.client.generate(str(index), make_params()) for index in range(4)]

@@ -4,13 +4,15 @@ import asyncio
 import contextlib
 import functools
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer, make_mocked_request
+from aiohttp.test_utils import BaseTestServer, TestServer, make_mocked_request
 
+from scheduler.messages import Preview
 from service.api import streaming
 from service.api.streaming import UNKNOWN, EventId, last_event_id, stream_events
 from service.generation import Event
@@ -78,6 +80,72 @@ async def test_a_reader_that_stalls_holds_little_and_is_closed_in_time(monkeypat
             await eventually(lambda: closes("latentcast_slow_client_closes_total") == 1)
     assert max(held) < HALF_A_MEGABYTE
     assert closes("latentcast_stream_clients") == 0
+
+
+async def test_a_reader_that_stalls_slows_nobody_and_then_gets_the_newest() -> None:
+    """Two readers of one generation, both on real sockets; its previews are as large as they may be."""
+    metrics = Metrics()
+    mailboxes = [Mailbox({"one"}, metrics.images, metrics.previews_sent) for _ in range(2)]
+    unused, held, encoded = iter(mailboxes), [0], []
+
+    def encode(event: Event) -> bytes:
+        encoded.append(event.number)
+        return b"data: %d %b\n\n" % (event.number, b"x" * 120_000)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        watching = asyncio.create_task(_watch_buffer(request, held))
+        try:
+            return await stream_events(request, next(unused), encode, {})
+        finally:
+            watching.cancel()
+
+    app = web.Application()
+    app[METRICS], app[TICKER] = metrics, Ticker(interval=15)
+    app.router.add_get("/", handler)
+    generation = make_generation("one")
+    async with (
+        asyncio.timeout(30),
+        TestServer(app) as server,
+        _asking(server, limit=1 << 20) as reader,
+        _asking(server, limit=16 << 10) as stalled,
+    ):
+        for number in range(1, 101):
+            preview = Preview("one", number, 100, 64, 64, "image/jpeg", b"")
+            event = Event(generation, number, "preview", preview)
+            for mailbox in mailboxes:
+                mailbox.put(event)
+            assert await _next_number(reader) == number
+        final = Event(generation, 101, "succeeded")
+        for mailbox in mailboxes:
+            mailbox.put(final)
+        assert await _next_number(reader) == 101
+        late = [int(number) for number in re.findall(rb"data: (\d+) ", await stalled.read())]
+    assert max(held) < HALF_A_MEGABYTE
+    assert encoded == list(range(1, 102))  # once for both
+    assert late == sorted(set(late))
+    assert late[-1] == 101
+    assert len(late) < 20
+
+
+@contextlib.asynccontextmanager
+async def _asking(server: BaseTestServer, limit: int) -> AsyncIterator[asyncio.StreamReader]:
+    """Takes at most about `limit` bytes, in the kernel and in the reader each, before somebody wants them."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, limit)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, (server.host, server.port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    yield reader
+    writer.close()
+
+
+async def _next_number(reader: asyncio.StreamReader) -> int:
+    event = await reader.readuntil(b"\n\n")
+    match = re.search(rb"data: (\d+) ", event)
+    assert match is not None
+    return int(match[1])
 
 
 async def _watch_buffer(request: web.Request, held: list[int]) -> None:

@@ -238,11 +238,6 @@ class Page:
         return self.find("#notice").text
 
     @property
-    def announced(self) -> str:
-        """What screen readers were told last."""
-        return str(self.find("#announcer").get_property("textContent"))
-
-    @property
     def focused(self) -> WebElement:
         return self.driver.switch_to.active_element
 
@@ -280,10 +275,9 @@ class Page:
         """By the progress bars, now."""
         return list(self.script("return [...document.querySelectorAll('.progress')].map((bar) => bar.value)"))
 
-    @property
-    def tallies(self) -> list[str]:
-        """Every count of pictures that was told since the page was loaded."""
-        return list(self.script("return window.recorded.tallies"))
+    def told(self, line: str) -> list[str]:
+        """All that a line has said since the page was loaded: `tally`, `notice-text`, `live-state` or `announcer`."""
+        return list(self.script("return window.recorded.texts[arguments[0]]", line))
 
     @property
     def open_streams(self) -> int:

@@ -1,5 +1,5 @@
 // Loaded before the page's own scripts: notes every picture that is shown, every event stream that is opened, and every
-// moment in which a picture that was there was not to be seen.
+// moment in which a picture that was there was not to be seen, and what some lines have said.
 (() => {
   const frames = {};
   const sources = [];
@@ -18,7 +18,7 @@
     openStreams: () => sources.filter((source) => source.readyState !== RealEventSource.CLOSED).length,
     streamsEver: () => sources.length,
     steps: {},
-    tallies: [],
+    texts: Object.fromEntries(["tally", "notice-text", "live-state", "announcer"].map((id) => [id, []])),
   };
   const note = (image) => {
     const id = image.closest(".card, .live")?.dataset.id ?? "live";
@@ -30,6 +30,14 @@
   const noteSteps = () => {
     for (const progress of document.querySelectorAll(".card progress")) {
       (window.recorded.steps[progress.closest(".card").dataset.id] ??= []).push(progress.value);
+    }
+  };
+  const noteTexts = () => {
+    for (const [id, texts] of Object.entries(window.recorded.texts)) {
+      const text = document.getElementById(id)?.textContent ?? "";
+      if (texts.at(-1) !== text) {
+        texts.push(text);
+      }
     }
   };
   const painted = new WeakSet();
@@ -54,6 +62,6 @@
       }
     }
     noteSteps();
-    window.recorded.tallies.push(document.getElementById("tally")?.textContent ?? "");
+    noteTexts();
   }).observe(document, { childList: true, subtree: true, attributes: true, attributeFilter: ["value"] });
 })();

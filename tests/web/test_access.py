@@ -105,21 +105,21 @@ def test_what_happens_is_told_without_sight(page: Page) -> None:
     assert page.find("#announcer").get_attribute("aria-live") == "polite"
 
     card = page.generate("a red boat", num_inference_steps=20)
-    page.wait(lambda: page.announced == "In line: a red boat")
+    page.wait(lambda: "In line: a red boat" in page.told("announcer"))
     card.wait_until_painted()
-    page.wait(lambda: page.announced == "Finished: a red boat")
+    page.wait(lambda: page.told("announcer")[-1] == "Finished: a red boat")
 
     card.click("remove")
     card = page.generate(FAILING_PROMPT)
     card.wait_for("failed")
-    page.wait(lambda: page.announced.endswith(f"Failed: {FAILING_PROMPT}"), lambda: page.announced)
+    page.wait(lambda: page.told("announcer")[-1].endswith(f"Failed: {FAILING_PROMPT}"), lambda: page.told("announcer"))
 
 
 def test_what_happens_together_is_told_together(page: Page) -> None:
     page.set_field("num_inference_steps", 50)
     page.find("#eight").click()
 
-    page.wait(lambda: page.announced.count("In line: ") == 8, lambda: page.announced)
+    page.wait(lambda: max(text.count("In line: ") for text in page.told("announcer")) == 8)
 
 
 def test_the_title_tells_what_goes_on(page: Page) -> None:

@@ -158,7 +158,7 @@ def test_cancel_stops_a_picture(page: Page) -> None:
 
 
 def test_a_cancelled_picture_can_be_tried_again_with_its_seed(page: Page) -> None:
-    card = page.generate("a slow boat", num_inference_steps=20)
+    card = page.generate("a slow boat", num_inference_steps=50)
     card.wait_for("running")
     seed = card.part("seed").text
     card.click("cancel")
@@ -197,7 +197,8 @@ def test_a_picture_sharpens_without_flicker(page: Page) -> None:
 def test_what_waits_tells_its_place_and_when_it_will_be_done(any_page: Page) -> None:
     page = any_page
     page.tolerate("readyz", "ERR_")
-    with Server("--engine", "fake", "--fake-step-ms", "40", "--max-rows", "2") as server:
+    flags = ("--fake-step-ms", "200", "--max-rows", "2", "--drain-timeout", "0")
+    with Server("--engine", "fake", *flags) as server:
         page.visit(server.url)
         first = page.generate("a red boat", num_inference_steps=50)
         first.wait_for("running")
@@ -221,7 +222,7 @@ def test_eight_at_once_share_one_stream(page: Page) -> None:
     for card in cards:
         card.wait_until_painted()
         assert len(card.frames) >= 3
-    assert "8 forming" in page.tallies
+    assert "8 forming" in page.told("tally")
     assert page.most_streams == 1
     assert page.open_streams == 0
     assert page.find("#tally").text == "8 done"

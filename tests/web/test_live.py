@@ -36,7 +36,7 @@ def wait_until_done(page: Page, prompt: str) -> None:
 
 def shown(page: Page) -> list[str]:
     """What the pictures that are there show, in words: while one fades into the next, there are two."""
-    return [str(picture.get_attribute("alt")) for picture in page.find_all("#live .print img")]
+    return list(page.script("return [...document.querySelectorAll('#live .print img')].map((image) => image.alt)"))
 
 
 def sent(page: Page) -> list[dict[str, object]]:
@@ -155,7 +155,7 @@ def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
 
         network.cut()
 
-        page.wait(lambda: state(page) == "Not connected. Trying again…", lambda: state(page))
+        page.wait(lambda: "Not connected. Trying again…" in page.told("live-state"), lambda: state(page))
         page.wait(lambda: len(sent(page)) == 2)
         page.wait(lambda: state(page) == "Done", lambda: state(page))
 

@@ -10,7 +10,7 @@ from tests.web.page import Page
 from tests.web.server import Server
 
 DOCS = Path(__file__).parents[2] / "docs"
-WIDE = (1280, 860)
+WIDE = (1280, 880)
 PHONE = (390, 844)
 FORMED = 10  # steps of the pictures that are shown while they form
 SEED = 11

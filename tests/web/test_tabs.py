@@ -12,7 +12,7 @@ def test_tabs_show_the_same_pictures(page: Page, server: Server) -> None:
     first = page.open_tab(server.url)
     page.wait(lambda: page.cards() and page.cards()[0].has_final_picture)
 
-    page.generate("a blue house", num_inference_steps=10).wait_for("running")
+    page.generate("a blue house", num_inference_steps=50).wait_for("running")
     page.turn_to(first)
 
     page.wait(lambda: [card.prompt for card in page.cards()] == ["a blue house", "a red boat"])
@@ -39,7 +39,7 @@ def test_what_one_tab_ends_or_removes_is_ended_and_removed_in_the_other(page: Pa
 
 
 def test_what_one_tab_tries_again_forms_in_the_other(page: Page, server: Server) -> None:
-    card = page.generate("a boat", num_inference_steps=20)
+    card = page.generate("a boat", num_inference_steps=50)
     card.wait_for("running")
     card.click("cancel")
     card.wait_for("cancelled")
