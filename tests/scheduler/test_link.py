@@ -63,7 +63,7 @@ async def test_reports_come_out_as_they_went_in(sizes: Sequence[int]) -> None:
 
 
 async def test_a_frame_may_come_in_pieces() -> None:
-    reports = [Heartbeat(1, 2), Failed("a", "engine_error", "no"), Heartbeat(3, 4)]
+    reports: list[Report] = [Heartbeat(1, 2), Failed("a", "engine_error", "no"), Heartbeat(3, 4)]
     async with linked() as (link, far):
         for byte in b"".join(wire.encode(report) for report in reports):
             far.writer.write(bytes([byte]))
