@@ -51,8 +51,10 @@ async def watch(session: aiohttp.ClientSession, server: Server, seed: int) -> Se
     async with session.post(f"{server.url}/stream", json=body) as response:
         assert response.status == 200
         text = (await response.read()).decode()
-    events = [json.loads(block.removeprefix("data: ")) for block in text.split("\n\n") if block.startswith("data: ")]
+    lines = [line for line in text.splitlines() if not line.startswith(":")]  # a comment may come before any event
+    events = [json.loads(line.removeprefix("data: ")) for line in lines if line]
     assert all(event["seed"] == seed for event in events)
+    assert "images" in events[-1], "the stream ended without the finished picture"
     return Seen({event["step"]: picture(event) for event in events[:-1]}, picture(events[-1]))
 
 
