@@ -108,7 +108,8 @@ function generationUrl(id) {
 async function request(url, { byUser = false, read = readJson, ...options } = {}) {
   for (;;) {
     const key = keys.current();
-    const response = await reach(url, { ...options, patience: read === readJson ? PATIENCE_MS : PICTURE_PATIENCE_MS }, key);
+    const patience = read === readJson ? PATIENCE_MS : PICTURE_PATIENCE_MS;
+    const response = await reach(url, { ...options, patience }, key);
     if (response.ok) {
       return await orUnreachable(read(response));
     }

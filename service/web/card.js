@@ -22,7 +22,9 @@ import { about, duration, fileName, sentence } from "./words.js";
 const COPIED_MS = 1500;
 const ACTIONS = ["cancel", "retry", "reseed", "reuse", "remove"];
 
-/** What can be copied, by the class of its button. @type {Record<string, (settings: import("./api.js").Settings) => string>} */
+/** @typedef {import("./api.js").Settings} Settings */
+
+/** What can be copied, by the class of its button. @type {Record<string, (settings: Settings) => string>} */
 const COPIES = { "copy-link": asLink, "copy-curl": asCurl, "copy-python": asPython };
 
 /** Per phase, the words for it. @type {Record<string, (generation: Generation, hasPictures: boolean) => string>} */

@@ -41,18 +41,22 @@ function anchorOfRoute({ method, path }) {
   return `${method}${path}`.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/-$/, "");
 }
 
+/** @param {Route} route */
+function methodLabel({ method }) {
+  return el("span", { class: "method", "data-method": method }, method);
+}
+
 /** @param {Route} route @param {Record<string, any>} schemas */
 function routeElement(route, schemas) {
-  const { method, path, operation } = route;
   const element = el(
     "details",
     { class: "route", id: anchorOfRoute(route) },
     el(
       "summary",
       {},
-      el("span", { class: "method", "data-method": method }, method),
-      el("code", { class: "path" }, path),
-      el("span", { class: "summary" }, operation.summary),
+      methodLabel(route),
+      el("code", { class: "path" }, route.path),
+      el("span", { class: "summary" }, route.operation.summary),
     ),
   );
   element.addEventListener("toggle", () => element.append(...routeDetails(route, schemas)), { once: true });
@@ -128,8 +132,7 @@ function contents(groups) {
 
 /** @param {Route} route */
 function contentsLink(route) {
-  const { method, path } = route;
-  return el("a", { href: `#${anchorOfRoute(route)}` }, el("span", { class: "method", "data-method": method }, method), el("code", {}, path));
+  return el("a", { href: `#${anchorOfRoute(route)}` }, methodLabel(route), el("code", {}, route.path));
 }
 
 /** Opens what the address names. */

@@ -2,7 +2,7 @@
 
 /**
  * @param {string} tag
- * @param {Record<string, string|number|boolean|null|undefined>} [attributes] true: without a value; false, null: left out
+ * @param {Record<string, string|number|boolean|null>} [attributes] true: without a value; false, null: left out
  * @param {...(Node|string)} children
  * @returns {HTMLElement}
  */
@@ -17,7 +17,7 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** A button that does something and sends nothing. @param {string} text @param {() => void} action @param {string} [kind] */
+/** A button that sends nothing. @param {string} text @param {() => void} action @param {string} [kind] its class */
 export function button(text, action, kind = "") {
   const element = el("button", { type: "button", class: kind || null }, text);
   element.addEventListener("click", action);

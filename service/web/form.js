@@ -1,7 +1,7 @@
 /** The form: what is asked for, and what the server found wrong with it. */
 
 import { samplerName } from "./samplers.js";
-import { sizesAround } from "./sizes.js";
+import { sizeOption, sizesAround } from "./sizes.js";
 import { readJson, writeItem } from "./storage.js";
 
 const DRAFT = "latentcast.draft";
@@ -67,7 +67,7 @@ export class RequestForm {
   #offerSizes(model) {
     const { default_width: width, default_height: height } = model;
     const chosen = this.size.value;
-    const sizes = sizesAround(model).map((size) => sizeOption(size.name, size.width, size.height));
+    const sizes = sizesAround(model).map(sizeOption);
     this.size.replaceChildren(new Option(`Standard, ${width} × ${height}`, OWN_SIZE), ...sizes, customOption());
     choose(this.size, chosen);
     for (const [name, own] of Object.entries({ width, height })) {
@@ -230,11 +230,6 @@ export class RequestForm {
   #input(name) {
     return /** @type {HTMLInputElement} */ (this.form.elements.namedItem(name));
   }
-}
-
-/** @param {string} name @param {number} width @param {number} height */
-function sizeOption(name, width, height) {
-  return new Option(`${name}, ${width} × ${height}`, `${width}x${height}`);
 }
 
 /** Also what is not offered (yet). @param {HTMLSelectElement} select @param {string} value */

@@ -48,7 +48,10 @@ export class Generation {
     this.etaSeconds = null;
     /** Milliseconds: when the server was last heard of it. */
     this.toldAt = 0;
-    /** Where its pace is measured from: the second preview, as the first may be an old one. @type {{step: number, at: number}|null} */
+    /**
+     * Where its pace is measured from: the second preview, as the first may be an old one.
+     * @type {{step: number, at: number}|null}
+     */
     this.pace = null;
     this.numPreviews = 0;
     /** @type {number|null} */

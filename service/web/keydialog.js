@@ -7,7 +7,7 @@ import * as keys from "./keys.js";
 const SENDABLE = /^[\x21-\x7e]+$/;
 const NEEDED = "This service asks for an API key. It is kept in this browser alone.";
 const REFUSED = "The key is not accepted any more. Enter another one.";
-const HELD = "A key is kept in this browser. Enter another one, or forget it.";
+const HELD = "A key is kept in this browser. Enter another one, or forget it with the pictures made with it.";
 
 export class KeyDialog {
   /** @type {((isThere: boolean) => void)|null} */
@@ -18,12 +18,12 @@ export class KeyDialog {
   /** @param {() => void} [onForget] before the key is forgotten */
   constructor(onForget = () => {}) {
     this.words = el("p", { id: "key-words" });
-    this.input = /** @type {HTMLInputElement} */ (
-      el("input", { id: "key", type: "password", autocomplete: "off", spellcheck: "false", "aria-describedby": "key-words" })
-    );
+    const attributes = { id: "key", type: "password", autocomplete: "off", "aria-describedby": "key-words" };
+    this.input = /** @type {HTMLInputElement} */ (el("input", attributes));
     this.error = el("p", { class: "error", role: "alert", hidden: true });
     this.forget = button("Forget the key", () => this.#forget(onForget), "quiet");
-    this.dialog = /** @type {HTMLDialogElement} */ (el("dialog", { class: "sheet", "aria-labelledby": "key-title" }, this.#form()));
+    const dialog = el("dialog", { class: "sheet", "aria-labelledby": "key-title" }, this.#form());
+    this.dialog = /** @type {HTMLDialogElement} */ (dialog);
     this.dialog.addEventListener("close", () => this.#settle(false));
     document.body.append(this.dialog);
     keys.onChange(() => keys.current() && this.#finish());
@@ -93,7 +93,7 @@ export class KeyDialog {
   #complain(message) {
     this.error.textContent = message;
     this.error.hidden = message === "";
-    this.input.toggleAttribute("aria-invalid", message !== "");
+    this.input.setAttribute("aria-invalid", String(message !== ""));
     if (message) {
       this.input.select();
     }

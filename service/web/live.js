@@ -194,7 +194,7 @@ export class LiveSession {
     }
   }
 
-  /** Words that have come since do not keep a picture from being shown. @param {any} message @param {Settings} settings */
+  /** Words that have come since do not keep it from being shown. @param {any} message @param {Settings} settings */
   #onPicture({ images, step, total_steps: totalSteps, seed, timings }, settings) {
     const [{ content, content_type: type }] = images;
     const isWanted = this.#wanted === settings;

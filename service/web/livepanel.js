@@ -4,7 +4,7 @@ import { announce } from "./announcer.js";
 import { byId } from "./dom.js";
 import { LiveSession } from "./live.js";
 import { Print } from "./print.js";
-import { sizesAround } from "./sizes.js";
+import { sizeOption, sizesAround } from "./sizes.js";
 import { fileName, sentence } from "./words.js";
 
 const FOLLOWED = ["negative_prompt", "guidance_scale", "sampler"]; // besides the prompt, of the form's settings
@@ -68,9 +68,9 @@ export class LivePanel {
     const { default_width: width, default_height: height } = model;
     const [small] = sizesAround(model);
     const sizes = [...(small ? [small] : []), { name: "Standard", width, height }];
-    this.size.replaceChildren(
-      ...sizes.map((size) => new Option(`${size.name}, ${size.width} × ${size.height}`, `${size.width}x${size.height}`)),
-    );
+    const chosen = this.size.selectedIndex;
+    this.size.replaceChildren(...sizes.map(sizeOption));
+    this.size.selectedIndex = Math.max(0, Math.min(chosen, sizes.length - 1));
   }
 
   /** @param {import("./health.js").State} state */

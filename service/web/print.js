@@ -1,9 +1,12 @@
-/** A picture that sharpens without flicker: the next image is shown when it is decoded, and laid over the one before. */
+/** A picture that sharpens without flicker: the next image is shown when it is decoded, laid over the one before. */
 
 const FADE_MS = 160;
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** @typedef {{source: string, description: string, isFinal: boolean}} Picture `description` is for those who cannot see it */
+/**
+ * `description` is for those who cannot see it.
+ * @typedef {{source: string, description: string, isFinal: boolean}} Picture
+ */
 
 /** @type {WeakMap<Element, Print>} */
 const prints = new WeakMap();

@@ -5,12 +5,17 @@ import { el } from "./dom.js";
 /** @typedef {Record<string, any>} Schema */
 
 const REFERENCE = "#/components/schemas/";
+const KINDS = { integer: "whole number", string: "text", boolean: "true or false" };
 const EXAMPLES = { prompt: "a red boat on the sea at sunset" };
 
 /** @param {string} name of a schema */
 export const anchorOf = (name) => `schema-${name}`;
 
-/** What a value may be: `whole number, 1 to 50`, with links to what is described elsewhere. @param {Schema} schema @returns {(Node|string)[]} */
+/**
+ * What a value may be: `whole number, 1 to 50`, with links to what is described elsewhere.
+ * @param {Schema} schema
+ * @returns {(Node|string)[]}
+ */
 export function describe(schema) {
   if (schema.$ref) {
     const name = schema.$ref.replace(REFERENCE, "");
@@ -92,7 +97,7 @@ export function prose(text) {
 
 /** @param {Schema} schema */
 function kindOf({ type }) {
-  return { integer: "whole number", string: "text", boolean: "true or false", null: "null" }[type] ?? type ?? "anything";
+  return KINDS[type] ?? type ?? "anything";
 }
 
 /** @param {Schema} schema @returns {string[]} */

@@ -20,6 +20,11 @@ export function sizesAround(model) {
   })).filter(({ width, height }) => width !== ownWidth || height !== ownHeight);
 }
 
+/** @param {Size} size */
+export function sizeOption({ name, width, height }) {
+  return new Option(`${name}, ${width} × ${height}`, `${width}x${height}`);
+}
+
 /** The nearest side that the model can paint. @param {number} side @param {import("./readiness.js").Model} model */
 function fit(side, { size_multiple: multiple, min_size: smallest, max_size: largest }) {
   return Math.min(Math.max(Math.round(side / multiple) * multiple, smallest), largest);

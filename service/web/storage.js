@@ -22,7 +22,7 @@ export function writeItem(store, name, value) {
   }
 }
 
-/** What lies there as JSON; null if nothing does, or nothing that can be read. @param {Storage} store @param {string} name */
+/** What lies there as JSON; null if nothing that can be read. @param {Storage} store @param {string} name */
 export function readJson(store, name) {
   try {
     return JSON.parse(readItem(store, name) ?? "null");

@@ -7,7 +7,7 @@ import * as keys from "./keys.js";
 import { example, resolve } from "./schema.js";
 import { quoted } from "./snippets.js";
 
-const LONGEST_TEXT = 160; // of a value in an answer; pictures are shown instead
+const LONG_TEXT = /"([^"\s]{160,})"/g; // in an answer; pictures are shown instead
 const MOST_EVENTS = 200;
 const HEADERS_SHOWN = ["content-type", "location", "retry-after", "x-request-id"];
 const PICTURE = /data:image\/[a-z]+;base64,[A-Za-z0-9+/=]+/g;
@@ -29,20 +29,22 @@ export class TryIt {
     this.stop = button("Stop", () => this.#running?.abort(), "secondary");
     this.stop.hidden = true;
     this.status = el("p", { class: "answer-status", role: "status" });
-    this.picture = /** @type {HTMLImageElement} */ (el("img", { class: "answer-picture", alt: "The picture of the answer", hidden: true }));
+    const picture = el("img", { class: "answer-picture", alt: "The picture of the answer", hidden: true });
+    this.picture = /** @type {HTMLImageElement} */ (picture);
     this.text = el("pre", { class: "answer", tabindex: "0", "aria-label": "Answer", hidden: true });
     this.element = this.#form();
   }
 
   #form() {
     const fields = this.inputs.map(({ parameter, input }) => field(parameter.name, input));
+    const copy = button("Copy as curl", () => this.#copy(), "text-button");
     const form = el(
       "form",
       { class: "try" },
       el("h4", {}, "Try it"),
       fields.length > 0 ? el("div", { class: "try-fields" }, ...fields) : "",
       this.body ? field("body", this.body) : "",
-      el("div", { class: "dialog-buttons" }, this.send, this.stop, button("Copy as curl", () => this.#copy(), "text-button")),
+      el("div", { class: "dialog-buttons" }, this.send, this.stop, copy),
       this.status,
       this.picture,
       this.text,
@@ -55,15 +57,18 @@ export class TryIt {
   }
 
   get #url() {
-    const path = this.inputs
-      .filter(({ parameter }) => parameter.in === "path")
-      .reduce((text, { parameter, input }) => text.replace(`{${parameter.name}}`, encodeURIComponent(input.value)), this.path);
-    const query = new URLSearchParams(
-      this.inputs
-        .filter(({ parameter, input }) => parameter.in === "query" && input.value !== "")
-        .map(({ parameter, input }) => [parameter.name, input.value]),
+    const path = this.#valuesIn("path").reduce(
+      (text, [name, value]) => text.replace(`{${name}}`, encodeURIComponent(value)),
+      this.path,
     );
+    const query = new URLSearchParams(this.#valuesIn("query").filter(([, value]) => value !== ""));
     return new URL(path.slice(1) + (query.size > 0 ? `?${query}` : ""), document.baseURI).href;
+  }
+
+  /** @param {"path"|"query"} place @returns {[string, string][]} names and values */
+  #valuesIn(place) {
+    const inputs = this.inputs.filter(({ parameter }) => parameter.in === place);
+    return inputs.map(({ parameter, input }) => [parameter.name, input.value]);
   }
 
   async #run() {
@@ -82,7 +87,8 @@ export class TryIt {
 
   /** @param {AbortSignal} signal */
   async #fetch(signal) {
-    const headers = { ...keys.headersFor(keys.current()), ...(this.body ? { "Content-Type": "application/json" } : {}) };
+    const kind = this.body ? { "Content-Type": "application/json" } : {};
+    const headers = { ...keys.headersFor(keys.current()), ...kind };
     const response = await fetch(this.#url, { method: this.method, headers, body: this.body?.value, signal });
     const shown = HEADERS_SHOWN.filter((name) => response.headers.has(name));
     const lines = shown.map((name) => `${name}: ${response.headers.get(name)}`);
@@ -156,7 +162,8 @@ function field(name, input) {
 
 /** @param {Record<string, any>} parameter @returns {HTMLInputElement} */
 function inputFor({ name, in: place, required, schema }) {
-  const value = place === "path" ? (FOR_PATHS[name] ?? "") : (example({ required: required ? [name] : [], properties: { [name]: schema } })[name] ?? "");
+  const wanted = { required: required ? [name] : [], properties: { [name]: schema } };
+  const value = place === "path" ? (FOR_PATHS[name] ?? "") : (example(wanted)[name] ?? "");
   return /** @type {HTMLInputElement} */ (el("input", { name, value, required, autocomplete: "off" }));
 }
 
@@ -181,5 +188,5 @@ function pretty(text) {
 
 /** @param {string} text */
 function brief(text) {
-  return text.replace(new RegExp(`"([^"\\s]{${LONGEST_TEXT},})"`, "g"), (_, value) => `"${value.slice(0, 40)}… (${value.length} characters)"`);
+  return text.replace(LONG_TEXT, (_, value) => `"${value.slice(0, 40)}… (${value.length} characters)"`);
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -27,6 +28,7 @@ FLAGS = (
 RECORDER = Path(__file__).with_name("recorder.js")
 PATIENCE_SECONDS = 20.0
 POLL_SECONDS = 0.02
+NOT_YET = (StaleElementReferenceException,)  # the page was changing while it was looked at
 
 FORGET = """
 addEventListener("pagehide", () => { // after the page's own listener, and when nothing can be written any more
@@ -194,7 +196,8 @@ class Page:
     ) -> T:
         """What `condition` gives as soon as that is true; a failure tells `state`."""
         try:
-            return WebDriverWait(self.driver, seconds, POLL_SECONDS).until(lambda _: condition())
+            waiting = WebDriverWait(self.driver, seconds, POLL_SECONDS, NOT_YET)
+            return waiting.until(lambda _: condition())
         except Exception as error:
             error.add_note(f"state: {state()}")
             raise
