@@ -15,14 +15,17 @@ import msgspec
 
 from benchmarks.comparison import Comparison
 from benchmarks.core import Policy, StepCost, policy_table, step_cost_table
+from benchmarks.engine.goals import goals_table
 from benchmarks.engine.plots import plot_all
 from benchmarks.engine.results import EngineResults, Measurement, goals_by_kind
+from benchmarks.fanout import plots as fanout_plots
+from benchmarks.fanout.results import FanoutResults
 from benchmarks.plot import plot
 from benchmarks.results import LoadResult
 from benchmarks.soak.results import SoakResult, soak_table
 from benchmarks.tables import comparison_table, load_table
 
-Stored = EngineResults | SoakResult | StepCost | Policy | Comparison | LoadResult
+Stored = EngineResults | FanoutResults | SoakResult | StepCost | Policy | Comparison | LoadResult
 
 BLOCK = re.compile(r"(<!-- (?P<name>[\w -]+) -->\n)(.*?\n)??(<!-- end -->)", re.DOTALL)
 
@@ -33,12 +36,16 @@ def read(path: Path) -> Stored:
 
 
 def blocks(results: Iterable[Stored]) -> dict[str, str]:
-    """Markdown by name: `goals` and the engine's stages, `mixed traffic`, `step_cost`, `policy`, and others by name."""
+    """Markdown by name: `goals` and the engine's stages, `fanout` and `fanout` with a stage's name, `mixed traffic`,
+    `step_cost`, `policy`, and others by name.
+    """
     named: dict[str, str] = {}
     for result in results:
         match result:
             case EngineResults():
                 named |= engine_blocks(result.measurements)
+            case FanoutResults():
+                named |= fanout_blocks(result)
             case SoakResult():
                 named["mixed traffic"] = soak_table(result)
             case StepCost():
@@ -60,6 +67,12 @@ def engine_blocks(measurements: Sequence[Measurement]) -> dict[str, str]:
     return {"goals": goals_by_kind(measurements), **{name: "\n\n".join(tables) for name, tables in stages.items()}}
 
 
+def fanout_blocks(results: FanoutResults) -> dict[str, str]:
+    """All goals, and of each stage a table."""
+    goals = goals_table(goal for each in results.measurements for goal in each.goals)
+    return {"fanout": goals, **{f"fanout {each.stage}": each.table() for each in results.measurements}}
+
+
 def fill(text: str, named: Mapping[str, str]) -> str:
     """The document with its blocks replaced; those that have no result stay as they are."""
 
@@ -71,14 +84,16 @@ def fill(text: str, named: Mapping[str, str]) -> str:
 
 
 def draw(results: Mapping[Path, Stored], folder: Path) -> list[Path]:
-    """Plots of the engine's stages, and of mixed traffic."""
+    """Plots of the engine's stages, of the fan-out, and of mixed traffic."""
     measurements = [
         each for result in results.values() if isinstance(result, EngineResults) for each in result.measurements
     ]
     traffic = [path for path, result in results.items() if isinstance(result, SoakResult)]
     for path in traffic:
         plot(path, folder / "engine-traffic.png")
-    return [*plot_all(measurements, folder), *([folder / "engine-traffic.png"] if traffic else [])]
+    fanout = [each for result in results.values() if isinstance(result, FanoutResults) for each in result.measurements]
+    drawn = [*plot_all(measurements, folder), *fanout_plots.plot_all(fanout, folder)]
+    return [*drawn, *([folder / "engine-traffic.png"] if traffic else [])]
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ class Frame:
 
     def __init__(self, text: bytes) -> None:
         head = b"%x\r\n" % len(text)
-        self.chunk = b"%b%b\r\n" % (head, text)
+        self.chunk = b"".join((head, text, b"\r\n"))
         self.text = memoryview(self.chunk)[len(head) : len(head) + len(text)]
 
     def __len__(self) -> int:

@@ -42,7 +42,7 @@ def sse_frame(data: bytes, *, event_id: str | None = None, name: str | None = No
         head += b"id: %b\n" % _one_line(event_id.encode())
     if name is not None:
         head += b"event: %b\n" % _one_line(name.encode())
-    return b"%bdata: %b\n\n" % (head, _one_line(data))
+    return b"".join((head, b"data: ", _one_line(data), b"\n\n"))
 
 
 def _one_line(value: bytes) -> bytes:

@@ -20,16 +20,20 @@ def base64_of(picture: Preview | Finished) -> str:
 
 
 def json_base64_of(picture: Preview | Finished) -> msgspec.Raw:
-    return msgspec.Raw(b'"%b"' % pybase64.b64encode(picture.data))
+    return _quoted(pybase64.b64encode(picture.data))
 
 
 def json_data_url_of(picture: Preview | Finished) -> msgspec.Raw:
-    content_type = picture.content_type.encode("ascii")
-    return msgspec.Raw(b'"data:%b;base64,%b"' % (content_type, pybase64.b64encode(picture.data)))
+    scheme = f"data:{picture.content_type};base64,".encode("ascii")
+    return _quoted(scheme, pybase64.b64encode(picture.data))
 
 
 def json_hex_of(picture: Preview | Finished) -> msgspec.Raw:
-    return msgspec.Raw(b'"%b"' % binascii.hexlify(picture.data))
+    return _quoted(binascii.hexlify(picture.data))
+
+
+def _quoted(*parts: bytes) -> msgspec.Raw:
+    return msgspec.Raw(b"".join((b'"', *parts, b'"')))
 
 
 ENCODINGS: Mapping[str, Callable[[Preview | Finished], msgspec.Raw]] = dict(

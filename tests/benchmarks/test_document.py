@@ -9,8 +9,10 @@ from benchmarks import document
 from benchmarks.document import BLOCK, blocks, fill, read
 from benchmarks.engine.results import EngineResults
 from benchmarks.environment import ROOT
+from benchmarks.fanout.results import FanoutResults
 from benchmarks.results import save
 from tests.benchmarks.engine.results import RESULTS, all_measurements
+from tests.benchmarks.fanout import samples as fanout
 from tests.benchmarks.samples import make_comparison, make_load_result, make_round, make_sample, make_soak_result
 
 ENGINE = EngineResults(measurements=all_measurements("bfloat16", "float32"))
@@ -49,6 +51,14 @@ def test_other_results_have_blocks_too() -> None:
     )
     assert named["mixed traffic"].startswith("| requests | clients | service |")
     assert set(named) == {"mixed traffic", "test"}
+
+
+def test_the_fan_out_has_a_block_of_goals_and_one_for_each_stage() -> None:
+    measurements = [fanout.make_measurement(stage) for stage in fanout.RESULTS]
+    named = blocks([FanoutResults(measurements=measurements)])
+    assert set(named) == {"fanout", *(f"fanout {stage}" for stage in fanout.RESULTS)}
+    assert named["fanout"].startswith("| figure | measured | goal | met |")
+    assert named["fanout idle"] == fanout.make_measurement("idle").table()
 
 
 def test_the_command_fills_and_draws(

@@ -1,0 +1,52 @@
+"""Stored measurements for tests."""
+
+from benchmarks.environment import describe_environment
+from benchmarks.fanout.results import Measurement, Result
+from benchmarks.fanout.stages.cost import Peers, Pipeline, Write
+from benchmarks.fanout.stages.idle import Idle, Point
+from benchmarks.fanout.stages.stalled import Stalled, StalledRound
+from benchmarks.fanout.stages.streams import Streams, StreamsRound
+from benchmarks.results import spread
+
+VERSIONS = {"aiohttp": "3.14.5"}
+
+RESULTS: dict[str, Result] = {
+    "write": Write(
+        event_bytes=20_139,
+        rounds=[{"bare": 10e-6, "write_frame": 11e-6}, {"bare": 10e-6, "write_frame": 12e-6}],
+        versions=VERSIONS,
+    ),
+    "pipeline": Pipeline(
+        event_bytes=20_139, rounds=[{"bare": 10e-6, "service": 70e-6}], versions=VERSIONS, delivered=[1.0]
+    ),
+    "streams": Streams(
+        streams=5000,
+        interval=1.0,
+        connect_seconds=20.0,
+        service_mib=300.0,
+        rounds=[StreamsRound(seconds=10.0, delay=spread([0.001, 0.002, 0.1]), delivered=1.0, cpu_share=0.3)],
+        quantiles=[0.001 * percent for percent in range(1, 102)],
+    ),
+    "idle": Idle(
+        watchers=[Point(0, 1000.0), Point(100, 2500.0), Point(200, 4200.0)],
+        with_generation=[Point(0, 1000.0), Point(100, 4000.0), Point(200, 7000.0)],
+    ),
+    "stalled": Stalled(
+        stalled=10,
+        readers=20,
+        preview_bytes=90_000,
+        interval=0.5,
+        rounds=[
+            StalledRound(service_kib=240.0, kernel_kib=130.0, delay_alone=spread([0.001]), delay_beside=spread([0.002]))
+        ],
+    ),
+    "peers": Peers(
+        event_bytes=20_139,
+        rounds=[{"bare": 10e-6, "write_frame": 11e-6, "aiohttp_sse": 120e-6, "starlette": 130e-6}],
+        versions=VERSIONS,
+    ),
+}
+
+
+def make_measurement(stage: str, seconds: float = 10.0) -> Measurement:
+    return Measurement(stage=stage, seconds=seconds, environment=describe_environment(), result=RESULTS[stage])
