@@ -2,8 +2,8 @@
 
 import { announce } from "./announcer.js";
 import { offerThemes } from "./appearance.js";
-import { button, byId } from "./dom.js";
-import { EIGHT_PROMPTS, EXAMPLES } from "./examples.js";
+import { byId } from "./dom.js";
+import { EIGHT_PROMPTS } from "./examples.js";
 import { RequestForm } from "./form.js";
 import { Gallery } from "./gallery.js";
 import { Health } from "./health.js";
@@ -119,13 +119,11 @@ byId("key-button").addEventListener("click", () => keyDialog.open());
 keys.onChange(showKey);
 addEventListener("hashchange", fillFromLink);
 
-for (const { label, prompt } of EXAMPLES) {
-  const chip = button(label, () => {
-    form.fillPrompt(prompt);
+for (const chip of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#examples button"))) {
+  chip.addEventListener("click", () => {
+    form.fillPrompt(chip.title);
     live.ask();
   });
-  chip.title = prompt;
-  byId("examples").append(chip);
 }
 
 new Viewer();
@@ -135,4 +133,5 @@ offerToClear();
 form.restoreDraft();
 fillFromLink();
 studio.restore();
+gallery.count();
 health.check();

@@ -8,8 +8,8 @@ const LABELS = { system: "as the system has them", dark: "dark", light: "light" 
 
 /** Makes a button of one that goes round the three. @param {HTMLElement} button */
 export function offerThemes(button) {
+  let theme = kept();
   const show = () => {
-    const theme = chosen();
     if (theme === SYSTEM) {
       delete document.documentElement.dataset.theme;
     } else {
@@ -21,16 +21,21 @@ export function offerThemes(button) {
   };
   button.addEventListener("click", () => {
     const themes = Object.keys(LABELS);
-    const next = themes[(themes.indexOf(chosen()) + 1) % themes.length];
-    writeItem(localStorage, NAME, next === SYSTEM ? null : next);
+    theme = themes[(themes.indexOf(theme) + 1) % themes.length];
+    writeItem("localStorage", NAME, theme === SYSTEM ? null : theme);
     show();
   });
-  addEventListener("storage", ({ key }) => key === NAME && show());
+  addEventListener("storage", ({ key }) => {
+    if (key === NAME) {
+      theme = kept();
+      show();
+    }
+  });
   show();
 }
 
 /** @returns {string} one of `LABELS` */
-function chosen() {
-  const theme = readItem(localStorage, NAME) ?? "";
+function kept() {
+  const theme = readItem("localStorage", NAME) ?? "";
   return theme in LABELS ? theme : SYSTEM;
 }

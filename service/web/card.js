@@ -220,8 +220,8 @@ export class Card {
     /** @type {HTMLButtonElement} */ (this.#part("cancel")).disabled = cancelling;
     this.#part("retry").hidden = !RETRYABLE.has(phase);
     this.#part("downloads").hidden = !this.hasPictures;
-    this.#part("reseed").hidden = isLive;
-    this.#part("remove").hidden = isLive;
+    this.#part("reseed").hidden = isLive || (phase === "succeeded" && !this.hasPictures);
+    /** @type {HTMLButtonElement} */ (this.#part("remove")).disabled = isLive;
   }
 
   /** @param {string} text */
@@ -266,7 +266,7 @@ function progress({ step, totalSteps }) {
 /** @param {Generation} generation @param {boolean} hasPictures */
 function outcome({ seconds }, hasPictures) {
   if (!hasPictures) {
-    return "Done. Fetching the picture…";
+    return "Fetching it…"; // no longer than what follows, so that nothing moves
   }
   return seconds === null ? "Done" : `Done in ${duration(seconds)}`;
 }

@@ -9,7 +9,6 @@ const OWN_SIZE = "";
 const CUSTOM_SIZE = "custom";
 const NUMBERS = ["num_inference_steps", "guidance_scale", "num_images", "seed"];
 const OWN_SAMPLER = "";
-const ONE_PICTURE = "1";
 
 export class RequestForm {
   /** @param {HTMLFormElement} form */
@@ -18,6 +17,7 @@ export class RequestForm {
     this.formError = /** @type {HTMLElement} */ (form.querySelector(".form-error"));
     this.size = /** @type {HTMLSelectElement} */ (form.elements.namedItem("size"));
     this.sampler = /** @type {HTMLSelectElement} */ (form.elements.namedItem("sampler"));
+    this.images = /** @type {HTMLSelectElement} */ (form.elements.namedItem("num_images"));
     this.size.addEventListener("change", () => this.#showCustomSize());
     form.addEventListener("input", (event) => this.#clearError(/** @type {HTMLElement} */ (event.target)));
     form.addEventListener("keydown", (event) => this.#submitOnEnter(event));
@@ -27,7 +27,7 @@ export class RequestForm {
 
   /** What was in the form when the page was left. */
   restoreDraft() {
-    for (const [name, value] of Object.entries(readJson(sessionStorage, DRAFT) ?? {})) {
+    for (const [name, value] of Object.entries(readJson("sessionStorage", DRAFT) ?? {})) {
       const input = this.#input(name);
       if (input instanceof HTMLSelectElement) {
         choose(input, String(value));
@@ -39,7 +39,7 @@ export class RequestForm {
   }
 
   #keepDraft() {
-    writeItem(sessionStorage, DRAFT, JSON.stringify(Object.fromEntries(new FormData(this.form))));
+    writeItem("sessionStorage", DRAFT, JSON.stringify(Object.fromEntries(new FormData(this.form))));
   }
 
   /** @param {(settings: import("./api.js").Settings) => void} submit */
@@ -47,13 +47,15 @@ export class RequestForm {
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       const settings = this.read();
-      if (settings) {
+      if (settings && !settings.prompt) {
+        this.showErrors([{ field: "prompt", message: "must not be empty" }], "");
+      } else if (settings) {
         submit(settings);
       }
     });
   }
 
-  /** What that model can do. @param {import("./readiness.js").Model} model */
+  /** What that model can do. @param {import("./health.js").Model} model */
   offer(model) {
     this.#offerSizes(model);
     const own = model.sampler ? `Standard, ${samplerName(model.sampler)}` : "The model's own";
@@ -63,7 +65,7 @@ export class RequestForm {
     choose(this.sampler, chosen);
   }
 
-  /** @param {import("./readiness.js").Model} model */
+  /** @param {import("./health.js").Model} model */
   #offerSizes(model) {
     const { default_width: width, default_height: height } = model;
     const chosen = this.size.value;
@@ -107,8 +109,9 @@ export class RequestForm {
     this.#input("prompt").value = settings.prompt;
     this.#input("negative_prompt").value = settings.negative_prompt ?? "";
     for (const name of NUMBERS) {
-      this.#input(name).value = String(settings[name] ?? (name === "num_images" ? ONE_PICTURE : ""));
+      this.#input(name).value = String(settings[name] ?? "");
     }
+    this.#fillCount(settings);
     choose(this.sampler, settings.sampler ?? OWN_SAMPLER);
     this.#fillSize(settings);
     this.showErrors([], "");
@@ -211,6 +214,12 @@ export class RequestForm {
     }
     const [width, height] = this.size.value.split("x").map(Number);
     return { width, height };
+  }
+
+  /** At least one picture, and no more than are offered. @param {import("./api.js").Settings} settings */
+  #fillCount({ num_images: count = 1 }) {
+    const offered = [...this.images.options].map(({ value }) => Number(value));
+    this.images.value = String(offered.findLast((number) => number <= count) ?? 1);
   }
 
   /** @param {import("./api.js").Settings} settings */

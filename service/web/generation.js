@@ -6,6 +6,8 @@
  * @typedef {"sending"|"held"|"refused"|"queued"|"running"|"succeeded"|"failed"|"cancelled"|"gone"} Phase
  */
 
+/** Steps made on average over its pictures, and milliseconds. @typedef {{made: number, at: number}} Mark */
+
 /**
  * What is kept of one, in JSON.
  * @typedef {object} Snapshot
@@ -28,6 +30,7 @@ const LIVE = new Set(["sending", "held", "queued", "running"]);
 const ON_SERVER = new Set(["queued", "running"]);
 const NUM_SEEDS = 2 ** 32;
 const LEAST_STEPS_TO_JUDGE = 3;
+const MARKS = 10; // previews of each picture from which its pace is measured: a pause is soon forgotten
 const KEPT = ["phase", "id", "totalSteps", "seed", "width", "height", "seconds", "truncated", "message"];
 
 export class Generation {
@@ -48,11 +51,8 @@ export class Generation {
     this.etaSeconds = null;
     /** Milliseconds: when the server was last heard of it. */
     this.toldAt = 0;
-    /**
-     * Where its pace is measured from: the second preview, as the first may be an old one.
-     * @type {{step: number, at: number}|null}
-     */
-    this.pace = null;
+    /** How far it was, and when: of late, and not at the first preview, which may be an old one. @type {Mark[]} */
+    this.marks = [];
     this.numPreviews = 0;
     /** @type {number|null} */
     this.seed = settings.seed ?? null;
@@ -95,9 +95,14 @@ export class Generation {
     return this.steps.length;
   }
 
-  /** How far its pictures have come on average: a few wait for each other where there is little room. */
+  /** Steps on average over its pictures: where there is little room, some wait. */
+  get made() {
+    return this.steps.reduce((sum, step) => sum + step, 0) / this.numImages;
+  }
+
+  /** The same as people count: 0 only before the first preview. */
   get step() {
-    return Math.floor(this.steps.reduce((sum, step) => sum + step, 0) / this.numImages);
+    return Math.ceil(this.made);
   }
 
   get isLive() {
@@ -125,10 +130,11 @@ export class Generation {
 
   /** To its end, as far as can be told; null: it cannot. @param {number} now milliseconds @returns {number|null} */
   secondsLeft(now) {
-    const made = this.pace ? this.step - this.pace.step : 0;
-    if (this.phase === "running" && this.pace && made >= LEAST_STEPS_TO_JUDGE) {
-      const perStep = (this.toldAt - this.pace.at) / 1000 / made;
-      return Math.max(0, perStep * (this.totalSteps - this.step) - (now - this.toldAt) / 1000);
+    const [first] = this.marks;
+    const last = this.marks.at(-1);
+    if (this.phase === "running" && first && last && last.made - first.made >= LEAST_STEPS_TO_JUDGE) {
+      const perStep = (last.at - first.at) / 1000 / (last.made - first.made);
+      return Math.max(0, perStep * (this.totalSteps - last.made) - (now - last.at) / 1000);
     }
     return this.etaSeconds === null ? null : Math.max(0, this.etaSeconds - (now - this.toldAt) / 1000);
   }
@@ -167,8 +173,8 @@ export class Generation {
     this.totalSteps = preview.total_steps;
     this.toldAt = Date.now();
     this.numPreviews += 1;
-    if (this.numPreviews === 2) {
-      this.pace = { step: this.step, at: this.toldAt };
+    if (this.numPreviews > 1) {
+      this.marks = [...this.marks, { made: this.made, at: this.toldAt }].slice(-MARKS * this.numImages);
     }
   }
 

@@ -12,6 +12,8 @@ const UNSENT_PREFIX = "latentcast.unsent/";
 const UNSENT = new Set(["sending", "held"]);
 const MOST = 60;
 
+/** @typedef {import("./storage.js").Store} Store */
+
 /**
  * @typedef {object} Listener
  * @property {(snapshot: import("./generation.js").Snapshot) => void} kept in another tab
@@ -20,38 +22,38 @@ const MOST = 60;
 
 /** Those of one owner. @param {string} owner @returns {import("./generation.js").Snapshot[]} oldest first */
 export function entries(owner) {
-  return readAll(localStorage, PREFIX).filter((snapshot) => snapshot.owner === owner);
+  return readAll("localStorage", PREFIX).filter((snapshot) => snapshot.owner === owner);
 }
 
 /** What this tab had not sent when it was left. @returns {import("./generation.js").Snapshot[]} oldest first */
 export function takeUnsent() {
-  const unsent = readAll(sessionStorage, UNSENT_PREFIX);
-  unsent.forEach(({ key }) => writeItem(sessionStorage, UNSENT_PREFIX + key, null));
+  const unsent = readAll("sessionStorage", UNSENT_PREFIX);
+  unsent.forEach(({ key }) => writeItem("sessionStorage", UNSENT_PREFIX + key, null));
   return unsent;
 }
 
 /** @param {import("./generation.js").Snapshot} snapshot @returns {string[]} keys of old ones that had to give way */
 export function keep(snapshot) {
   if (UNSENT.has(snapshot.phase)) {
-    writeItem(sessionStorage, UNSENT_PREFIX + snapshot.key, JSON.stringify(snapshot));
+    writeItem("sessionStorage", UNSENT_PREFIX + snapshot.key, JSON.stringify(snapshot));
     return [];
   }
-  writeItem(sessionStorage, UNSENT_PREFIX + snapshot.key, null);
-  writeItem(localStorage, PREFIX + snapshot.key, JSON.stringify(snapshot));
-  const old = namesIn(localStorage, PREFIX).length > MOST ? readAll(localStorage, PREFIX).slice(0, -MOST) : [];
+  writeItem("sessionStorage", UNSENT_PREFIX + snapshot.key, null);
+  writeItem("localStorage", PREFIX + snapshot.key, JSON.stringify(snapshot));
+  const old = namesIn("localStorage", PREFIX).length > MOST ? readAll("localStorage", PREFIX).slice(0, -MOST) : [];
   old.forEach(({ key }) => forget(key));
   return old.map(({ key }) => key);
 }
 
 /** @param {string} key */
 export function forget(key) {
-  writeItem(sessionStorage, UNSENT_PREFIX + key, null);
-  writeItem(localStorage, PREFIX + key, null);
+  writeItem("sessionStorage", UNSENT_PREFIX + key, null);
+  writeItem("localStorage", PREFIX + key, null);
 }
 
 /** @returns {Set<string>} keys of all that is kept, whoever it belongs to */
 export function keptKeys() {
-  return new Set(namesIn(localStorage, PREFIX));
+  return new Set(namesIn("localStorage", PREFIX));
 }
 
 /** @param {Listener} listener */
@@ -60,7 +62,7 @@ export function listen({ kept, forgotten }) {
     if (!key?.startsWith(PREFIX)) {
       return;
     }
-    const snapshot = newValue === null ? null : readSnapshot(localStorage, key);
+    const snapshot = newValue === null ? null : readSnapshot("localStorage", key);
     if (snapshot) {
       kept(snapshot);
     } else {
@@ -69,13 +71,13 @@ export function listen({ kept, forgotten }) {
   });
 }
 
-/** @param {Storage} store @param {string} prefix @returns {import("./generation.js").Snapshot[]} */
+/** @param {Store} store @param {string} prefix @returns {import("./generation.js").Snapshot[]} */
 function readAll(store, prefix) {
   const snapshots = namesIn(store, prefix).map((key) => readSnapshot(store, prefix + key));
   return snapshots.filter((snapshot) => snapshot !== null).sort((one, other) => one.at - other.at);
 }
 
-/** @param {Storage} store @param {string} name @returns {import("./generation.js").Snapshot|null} */
+/** @param {Store} store @param {string} name @returns {import("./generation.js").Snapshot|null} */
 function readSnapshot(store, name) {
   const snapshot = readJson(store, name);
   return snapshot?.key && name.endsWith(snapshot.key) && snapshot.settings?.prompt ? snapshot : null;

@@ -6,7 +6,7 @@ const NAME = "latentcast.key";
 const FNV_OFFSET = 0xcbf29ce484222325n;
 const FNV_PRIME = 0x100000001b3n;
 
-let key = readItem(localStorage, NAME) ?? "";
+let key = readItem("localStorage", NAME) ?? "";
 let declined = false;
 /** @type {Promise<boolean>|null} */
 let asking = null;
@@ -17,7 +17,7 @@ const listeners = new Set();
 
 addEventListener("storage", (event) => {
   if (event.key === NAME || event.key === null) {
-    take(readItem(localStorage, NAME) ?? "");
+    take(readItem("localStorage", NAME) ?? "");
   }
 });
 
@@ -45,7 +45,7 @@ export function owner() {
 
 /** @param {string} newKey empty: forget it */
 export function use(newKey) {
-  writeItem(localStorage, NAME, newKey || null);
+  writeItem("localStorage", NAME, newKey || null);
   take(newKey);
 }
 

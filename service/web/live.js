@@ -32,7 +32,7 @@ const HINDRANCES = new Set([0, 401]); // no answer, no key
  * @typedef {object} LiveListener
  * @property {(state: State, message: string) => void} state
  * @property {(picture: LivePicture) => void} picture
- * @property {() => void} doubt the connection broke, or has long been silent
+ * @property {() => void} doubt the connection broke, has long been silent, or the server said no
  */
 
 export class LiveSession {
@@ -189,6 +189,7 @@ export class LiveSession {
     if (message.type === "x-fal-error") {
       this.#asked = null;
       this.#tell("refused", message.reason);
+      this.listener.doubt();
     } else {
       this.#onPicture(message, this.#asked);
     }

@@ -22,8 +22,8 @@ export class Shortcuts {
   constructor() {
     this.dialog = /** @type {HTMLDialogElement} */ (byId("help"));
     this.allowed = /** @type {HTMLInputElement} */ (byId("shortcuts"));
-    this.allowed.checked = readItem(localStorage, NAME) !== OFF;
-    this.allowed.addEventListener("change", () => writeItem(localStorage, NAME, this.allowed.checked ? null : OFF));
+    this.allowed.checked = readItem("localStorage", NAME) !== OFF;
+    this.allowed.addEventListener("change", () => writeItem("localStorage", NAME, this.allowed.checked ? null : OFF));
     byId("help-button").addEventListener("click", () => this.dialog.showModal());
     document.addEventListener("keydown", (event) => this.#onKey(event));
   }

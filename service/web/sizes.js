@@ -10,7 +10,7 @@ const SHAPES = [
   ["Portrait", 0.75, 1.25],
 ];
 
-/** @param {import("./readiness.js").Model} model @returns {Size[]} without the model's own */
+/** @param {import("./health.js").Model} model @returns {Size[]} without the model's own */
 export function sizesAround(model) {
   const { default_width: ownWidth, default_height: ownHeight } = model;
   return SHAPES.map(([name, across, up]) => ({
@@ -25,7 +25,7 @@ export function sizeOption({ name, width, height }) {
   return new Option(`${name}, ${width} × ${height}`, `${width}x${height}`);
 }
 
-/** The nearest side that the model can paint. @param {number} side @param {import("./readiness.js").Model} model */
+/** The nearest side that the model can paint. @param {number} side @param {import("./health.js").Model} model */
 function fit(side, { size_multiple: multiple, min_size: smallest, max_size: largest }) {
   return Math.min(Math.max(Math.round(side / multiple) * multiple, smallest), largest);
 }

@@ -262,15 +262,15 @@ export class Studio {
     return fetched;
   }
 
-  /** Ask what has become of one. @param {Card|undefined} card */
+  /** Ask what has become of one, or have it cancelled, until that is heard. @param {Card|undefined} card */
   async #refresh(card) {
     if (!card?.generation.isOnServer) {
       return;
     }
-    const { id, step } = card.generation;
+    const { id, step, cancelling } = card.generation;
     card.askedAt = Date.now();
     try {
-      const record = await getGeneration(id);
+      const record = await (cancelling ? cancelGeneration(id) : getGeneration(id));
       if (card.generation.id === id) {
         this.#onRecord(card, record);
       }
@@ -278,7 +278,9 @@ export class Studio {
         this.hub.reopen(); // it should have told
       }
     } catch (error) {
+      card.generation.cancelling &&= apiError(error).status === 0;
       this.#onLoss(card, id, apiError(error));
+      this.#show(card);
     }
   }
 
@@ -347,13 +349,7 @@ export class Studio {
     }
     card.generation.cancelling = true;
     this.#show(card);
-    try {
-      this.#onRecord(card, await cancelGeneration(card.generation.id));
-    } catch (error) {
-      card.generation.cancelling = false;
-      this.#show(card);
-      this.#onLoss(card, card.generation.id, apiError(error));
-    }
+    await this.#refresh(card);
   }
 
   /** @param {Card} card */
@@ -381,7 +377,10 @@ export class Studio {
   /** Its phase may be another one now. @param {Card} card */
   #update(card) {
     const { phase, settings } = card.generation;
-    history.keep(card.generation.snapshot(keys.owner())).forEach((key) => this.#drop(this.gallery.get(key)));
+    for (const key of history.keep(card.generation.snapshot(keys.owner()))) {
+      pictures.remove(key);
+      this.#drop(this.gallery.get(key));
+    }
     this.#show(card);
     if (card.toldPhase !== phase && NEWS[phase]) {
       announce(`${NEWS[phase]}: ${settings.prompt}`);

@@ -40,7 +40,7 @@ export class TryIt {
     const copy = button("Copy as curl", () => this.#copy(), "text-button");
     const form = el(
       "form",
-      { class: "try" },
+      { class: "try", "aria-label": "Try it" },
       el("h4", {}, "Try it"),
       fields.length > 0 ? el("div", { class: "try-fields" }, ...fields) : "",
       this.body ? field("body", this.body) : "",

@@ -19,7 +19,15 @@ function wholeSeconds(seconds) {
     return `${seconds} s`;
   }
   const minutes = Math.floor(seconds / 60);
-  return minutes < 60 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 60) {
+    return inTwo(minutes, "min", seconds % 60, "s");
+  }
+  return inTwo(Math.floor(minutes / 60), "h", minutes % 60, "min");
+}
+
+/** `1 min 5 s`, `2 h` @param {number} whole @param {string} unit @param {number} rest @param {string} smaller */
+function inTwo(whole, unit, rest, smaller) {
+  return rest === 0 ? `${whole} ${unit}` : `${whole} ${unit} ${rest} ${smaller}`;
 }
 
 /** A file name that says what is in it. @param {string} prompt @param {number|null} seed @param {string} type */

@@ -1,7 +1,8 @@
 """Drives the page in headless Chromium, and reads what a person would see."""
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -269,6 +270,12 @@ class Page:
         return int(self.script("return window.recorded.flickers"))
 
     @property
+    def moves(self) -> list[str]:
+        """What went up or down by itself, not because of a click or a key, since the page was loaded."""
+        script = "requestAnimationFrame(() => setTimeout(() => arguments[0](window.recorded.moves())))"
+        return list(self.driver.execute_async_script(script))
+
+    @property
     def tally(self) -> str:
         """How many pictures there are."""
         return self.find("#tally").text
@@ -299,6 +306,26 @@ class Page:
         """Media features of the reader: `prefers_color_scheme="dark"`."""
         pairs = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": pairs})
+
+    @contextlib.contextmanager
+    def unplugged(self) -> Iterator[None]:
+        """This tab has no network."""
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        limits = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **limits})
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **limits})
+
+    @contextlib.contextmanager
+    def before_its_scripts(self, source: str) -> Iterator[None]:
+        """Every page that is loaded meanwhile finds the browser as `source` has changed it."""
+        added = self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": source})
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
     def tolerate(self, *texts: str) -> None:
         """Chromium logs every answer that is an error; a test that provokes one names it."""

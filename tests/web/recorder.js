@@ -1,5 +1,5 @@
 // Loaded before the page's own scripts: notes every picture that is shown, every event stream that is opened, and every
-// moment in which a picture that was there was not to be seen, and what some lines have said.
+// moment in which a picture that was there was not to be seen, what some lines have said, and what moved by itself.
 (() => {
   const frames = {};
   const sources = [];
@@ -14,12 +14,22 @@
   window.recorded = {
     frames,
     flickers: 0,
+    moves: () => (noteMoves(moveObserver.takeRecords()), moves),
     mostStreams: 0,
     openStreams: () => sources.filter((source) => source.readyState !== RealEventSource.CLOSED).length,
     streamsEver: () => sources.length,
     steps: {},
     texts: Object.fromEntries(["tally", "notice-text", "live-state", "announcer"].map((id) => [id, []])),
   };
+  const moves = [];
+  const noteMoves = (shifts) => {
+    for (const { sources } of shifts.filter(({ hadRecentInput }) => !hadRecentInput)) {
+      const down = sources.filter(({ previousRect: before, currentRect: after }) => before.top !== after.top);
+      moves.push(...down.map(({ node }) => node?.id || node?.className || node?.nodeName));
+    }
+  };
+  const moveObserver = new PerformanceObserver((list) => noteMoves(list.getEntries()));
+  moveObserver.observe({ type: "layout-shift", buffered: true });
   const note = (image) => {
     const id = image.closest(".card, .live")?.dataset.id ?? "live";
     const sources = (frames[id] ??= []);

@@ -1,10 +1,15 @@
 """Keyboard, small screens, colour schemes, screen readers."""
 
+from pathlib import Path
+
 import pytest
 from selenium.webdriver.common.keys import Keys
 
 from scheduler.fake_engine import FAILING_PROMPT
 from tests.web.page import Page
+
+CONTRAST = Path(__file__).with_name("contrast.js")
+LEAST_FOR_WORDS, LEAST_FOR_EDGES = 4.5, 3  # WCAG 2.2, level AA: 1.4.3 and 1.4.11
 
 
 def tab_to(page: Page, selector: str) -> None:
@@ -77,6 +82,29 @@ def test_the_colours_follow_the_readers_wish(page: Page) -> None:
     assert brightness() > 200
     page.emulate(prefers_color_scheme="dark")
     assert brightness() < 60
+
+
+def test_words_run_in_their_own_direction(page: Page) -> None:
+    card = page.generate("قارب أحمر على البحر", num_inference_steps=1)
+    direction = "return getComputedStyle(arguments[0]).direction"
+
+    for element in (page.find("#prompt"), card.part("prompt")):
+        assert page.script(direction, element) == "rtl"
+    page.type_prompt("a red boat")
+    assert page.script(direction, page.find("#prompt")) == "ltr"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_and_fields_stand_out_from_their_ground(page: Page, scheme: str) -> None:
+    page.emulate(prefers_color_scheme=scheme)
+    page.generate(FAILING_PROMPT).wait_for("failed")
+    page.generate("a red boat", num_inference_steps=1).wait_until_painted()
+    page.find("#more summary").click()
+    page.find("#live-switch").click()
+
+    faint = page.script(CONTRAST.read_text(), LEAST_FOR_WORDS, LEAST_FOR_EDGES)
+
+    assert faint == []
 
 
 def test_nothing_moves_for_those_who_asked_for_stillness(page: Page) -> None:
@@ -193,6 +221,20 @@ def test_single_keys_are_letters_in_a_field_and_can_be_turned_off(page: Page) ->
     page.reload()
     page.press("?")
     assert not page.find("#help").is_displayed()
+
+
+def test_the_menu_of_a_picture_is_in_sight(page: Page) -> None:
+    for prompt in ("a red boat", "a blue house"):
+        page.generate(prompt, num_inference_steps=1).wait_until_painted()
+
+    for width in (320, 390, 1280):
+        page.resize(width, 900, is_phone=width < 500)
+        for card in page.cards():
+            card.click("menu summary")
+            box = page.script("return arguments[0].getBoundingClientRect().toJSON()", card.part("menu-list"))
+            assert box["left"] >= 0
+            assert box["right"] <= width
+            page.press(Keys.ESCAPE)
 
 
 def test_the_menu_of_a_picture_works_from_the_keyboard(page: Page) -> None:

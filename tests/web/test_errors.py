@@ -18,7 +18,7 @@ CONNECTION_LOST = "The connection is lost. Connecting again…"
         ("num_inference_steps", 1.5, "must be a whole number"),
         ("guidance_scale", -1, "must be at least 0"),
         ("seed", 2**32, "must be at most 4294967295"),
-        ("prompt", "", "must not be empty"),
+        ("prompt", "boat " * 401, "must be at most 2000 characters long"),
     ],
 )
 def test_a_fault_is_told_beside_its_field(page: Page, field: str, value: object, message: str) -> None:
@@ -131,6 +131,29 @@ def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
         card.wait_until_painted()
         assert page.notice == ""
         assert page.most_streams == 1
+
+
+def test_a_cancel_that_the_server_did_not_hear_is_said_again(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("ERR_")
+    with Server("--engine", "fake", "--fake-step-ms", "200") as server:
+        page.visit(server.url)
+        card = page.generate("a slow boat", num_inference_steps=50)
+        card.wait_for("running")
+        with page.unplugged():
+            page.wait(lambda: page.notice)
+            card.click("cancel")
+            assert card.state == "Cancelling…"
+
+        card.wait_for("cancelled")
+
+
+def test_without_a_prompt_nothing_is_sent(page: Page) -> None:
+    page.find("#generate").click()
+
+    assert page.find("[data-field=prompt] .error").text == "must not be empty"
+    assert page.focused == page.find("#prompt")
+    assert page.cards() == []
 
 
 def test_a_restarted_server_has_lost_the_picture_and_the_card_says_so(any_page: Page) -> None:

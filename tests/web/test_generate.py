@@ -105,6 +105,37 @@ def test_several_pictures_come_back_after_a_reload(page: Page) -> None:
     page.wait(lambda: page.cards() and len(page.cards()[0].final_pictures) == 2)
 
 
+def test_how_long_it_takes_is_told_from_its_pace_of_late(page: Page) -> None:
+    script = """
+        const done = arguments[arguments.length - 1];
+        import("./web/generation.js").then(({ Generation }) => {
+            const generation = new Generation({ prompt: "a" });
+            const start = Date.now();
+            const tell = (step, seconds) => {
+                Date.now = () => start + 1000 * seconds;
+                generation.advance({ image_index: 0, step, total_steps: 50 });
+            };
+            tell(1, 100);  // an old one
+            const early = generation.secondsLeft(Date.now());
+            for (let step = 2; step <= 5; step++) {
+                tell(step, 100 + step);
+            }
+            const steady = generation.secondsLeft(Date.now());
+            for (let step = 6; step <= 30; step++) {
+                tell(step, 1000 + step);  // it stood still for a while
+            }
+            done([early, steady, generation.secondsLeft(Date.now()), generation.secondsLeft(Date.now() + 5000)]);
+        });
+    """
+    assert page.driver.execute_async_script(script) == [None, 45, 20, 15]
+
+
+def test_an_estimate_in_words(page: Page) -> None:
+    script = 'import("./web/words.js").then(({ about }) => arguments[1](arguments[0].map(about)))'
+    words = page.driver.execute_async_script(script, [0.2, 59, 59.5, 64.1, 3600, 3725])
+    assert words == ["about 1 s", "about 59 s", "about 1 min", "about 1 min 5 s", "about 1 h", "about 1 h 2 min"]
+
+
 def test_a_picture_of_several_is_as_far_as_all_of_them_on_average(page: Page) -> None:
     script = """
         const done = arguments[arguments.length - 1];
@@ -116,7 +147,7 @@ def test_a_picture_of_several_is_as_far_as_all_of_them_on_average(page: Page) ->
             done([split, generation.step]);
         });
     """
-    assert page.driver.execute_async_script(script) == [2, 5]
+    assert page.driver.execute_async_script(script) == [3, 5]
 
 
 def test_eight_at_once_are_eight_pictures(page: Page) -> None:

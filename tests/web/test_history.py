@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from selenium.webdriver.common.by import By
 
 from tests.web.page import Page
@@ -10,6 +11,15 @@ from tests.web.server import Server
 
 PREFIX = "latentcast.history/"
 MOST = 60  # that are remembered
+STORAGE_BLOCKED = """
+for (const name of ["localStorage", "sessionStorage", "indexedDB"]) {
+    Object.defineProperty(window, name, { get() { throw new DOMException("denied", "SecurityError"); } });
+}
+"""
+STORAGE_FULL = """
+Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); };
+IDBObjectStore.prototype.put = () => { throw new DOMException("full", "QuotaExceededError"); };
+"""
 LET_NO_REQUEST_OUT = "window.fetch = () => new Promise(() => {})"
 
 
@@ -17,6 +27,13 @@ def keep(page: Page, key: str, prompt: str, **facts: object) -> None:
     """Puts into the history what the page would have put there."""
     snapshot: dict[str, Any] = {"key": key, "at": 1, "owner": "", "settings": {"prompt": prompt}, "id": key, **facts}
     page.script("localStorage.setItem(arguments[0], arguments[1])", PREFIX + key, json.dumps(snapshot))
+
+
+def kept_pictures(page: Page, *calls: str) -> Any:
+    """What the last of these calls of functions in `pictures.js` gives."""
+    steps = "".join(f".then((result) => store.{call})" for call in calls)
+    script = f'import("./web/pictures.js").then((store) => Promise.resolve(){steps}).then(arguments[0])'
+    return page.driver.execute_async_script(script)
 
 
 def test_finished_pictures_survive_a_reload(page: Page) -> None:
@@ -139,6 +156,7 @@ def test_the_oldest_of_very_many_give_way(page: Page) -> None:
         keep(page, f"old-{number}", f"boat {number}", phase="cancelled", at=number)
     page.reload()
     page.wait(lambda: len(page.cards()) == MOST)
+    assert kept_pictures(page, "save('old-0', [])", "load('old-0')") == []
 
     page.type_prompt("a red boat")
     page.find("#generate").click()
@@ -146,8 +164,26 @@ def test_the_oldest_of_very_many_give_way(page: Page) -> None:
 
     prompts = [part.text for part in page.find_all(".card .prompt")]
     assert (len(prompts), prompts[0], prompts[-1]) == (MOST, "a red boat", "boat 1")
+    assert kept_pictures(page, "load('old-0')") is None
     page.reload()
     page.wait(lambda: len(page.cards()) == MOST)
+
+
+@pytest.mark.parametrize("storage", [STORAGE_BLOCKED, STORAGE_FULL], ids=["blocked", "full"])
+def test_without_storage_nothing_is_kept_and_all_else_works(page: Page, storage: str) -> None:
+    page.tolerate("storage refused")
+    with page.before_its_scripts(storage):
+        page.reload()
+        page.wait_for_sizes()
+        page.generate("a red boat", num_inference_steps=1).wait_until_painted()
+        page.find("#theme-button").click()
+        assert page.find("#theme-button").accessible_name == "Colours: dark"
+
+        page.reload()
+        page.wait_for_sizes()
+        assert page.cards() == []
+        assert page.find("#theme-button").accessible_name == "Colours: as the system has them"
+    page.reload()
 
 
 def test_what_was_in_the_form_survives_a_reload(page: Page) -> None:

@@ -160,6 +160,21 @@ def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
         page.wait(lambda: state(page) == "Done", lambda: state(page))
 
 
+def test_what_the_server_says_no_to_tells_how_it_is(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("503", "ERR_")
+    with Server("--engine", "fake", "--fake-step-ms", "200") as server:
+        page.visit(server.url)
+        start(page)
+        page.find("#prompt").send_keys("a red boat")
+        page.wait(lambda: state(page).startswith("Step "), lambda: state(page))
+
+        server.kill_worker()
+
+        page.wait(lambda: "The model is being started again…" in page.told("notice-text"), lambda: page.notice)
+        page.wait(lambda: state(page) == "Done", lambda: state(page))
+
+
 VALUES: list[object] = [
     None,
     [True, False],

@@ -86,6 +86,14 @@ def test_a_link_that_says_little_does_no_harm(page: Page, fragment: str) -> None
     page.generate("a boat").wait_until_painted()
 
 
+@pytest.mark.parametrize(("asked", "offered"), [(0, "1"), (3, "3"), (9, "4")])
+def test_a_link_asks_for_no_more_pictures_than_are_offered(page: Page, asked: int, offered: str) -> None:
+    page.script("location.hash = arguments[0]", f"prompt=a&pictures={asked}")
+
+    page.wait(lambda: page.value_of("prompt") == "a")
+    assert page.value_of("num_images") == offered
+
+
 def test_the_command_watches_the_same_picture(unfolded: Page) -> None:
     command = copy(unfolded, make_card(unfolded), "copy-curl")
     require_tool("curl")

@@ -41,6 +41,16 @@ def test_a_picture_goes_on_forming_while_it_is_seen_large(page: Page) -> None:
     page.wait(lambda: page.find("#viewer .large img.final"))
 
 
+def test_a_long_prompt_makes_it_no_wider(page: Page) -> None:
+    page.generate("a red boat " * 20, num_inference_steps=1).wait_until_painted()
+    page.cards()[0].click("print")
+    page.wait(lambda: page.find_all("#viewer .large img"))
+
+    line = page.find("#viewer-caption")
+    assert line.size["width"] == page.find("#viewer .large").size["width"]
+    assert page.script("return arguments[0].scrollWidth > arguments[0].clientWidth", line)
+
+
 def test_it_fits_every_window(page: Page) -> None:
     page.find("#size option[value='320x192']").click()
     page.generate("a red boat", num_inference_steps=1).wait_until_painted()
