@@ -16,7 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: as in the service's worker, threads do not spin
+from scheduler.placement.variables import WORKER_VARIABLES
+
+os.environ.update({**WORKER_VARIABLES, **os.environ})  # before torch is imported
 
 import diffusers
 import torch

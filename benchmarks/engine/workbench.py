@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: as in the service's worker, threads do not spin
+from scheduler.placement.variables import WORKER_VARIABLES
+
+os.environ.update({**WORKER_VARIABLES, **os.environ})  # before torch is imported
 
 import msgspec
 import torch

@@ -18,6 +18,7 @@ import scheduler
 from scheduler.client import Client
 from scheduler.link import connect
 from scheduler.messages import Loading, Ready, Report, StartFailed, WorkerConfig
+from scheduler.placement.variables import PASSIVE_THREADS, SHAPE_CACHES
 from scheduler.wire import WireError
 
 logger = logging.getLogger(__name__)
@@ -221,11 +222,11 @@ def _environment(config: WorkerConfig) -> dict[str, str]:
     python_path = os.environ.get("PYTHONPATH")
     changes = {
         "PYTHONPATH": os.pathsep.join([package_root, python_path] if python_path else [package_root]),
-        "OMP_WAIT_POLICY": "passive",  # threads that wait do not spin on the cores that the service needs
+        **PASSIVE_THREADS,
     }
     if config.threads:
         changes["OMP_NUM_THREADS"] = str(config.threads)
-    return {**os.environ, **changes}
+    return {**SHAPE_CACHES, **os.environ, **changes}
 
 
 async def _last_line(process: Process) -> str:

@@ -90,6 +90,18 @@ async def test_a_worker_is_told_its_threads_before_it_imports_anything(
     assert await start_and_fail(executable, monkeypatch, threads=3) == "exit code 0 (threads=3 wait=passive)"
 
 
+async def test_what_a_worker_remembers_of_shapes_is_bounded_unless_the_operator_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LRU_CACHE_CAPACITY", raising=False)
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    script = "echo plans=$LRU_CACHE_CAPACITY kernels=$ONEDNN_PRIMITIVE_CACHE_CAPACITY >&2"
+    executable = make_executable(tmp_path / "python", script)
+    assert await start_and_fail(executable, monkeypatch) == "exit code 0 (plans=64 kernels=256)"
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "1024")
+    assert await start_and_fail(executable, monkeypatch) == "exit code 0 (plans=64 kernels=1024)"
+
+
 async def test_several_workers_share_the_load() -> None:
     async with running_cell(make_config(fake_step_seconds=0.01), count=2) as cell:
         events = [cell.client.generate(str(index), make_params()) for index in range(4)]
