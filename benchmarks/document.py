@@ -36,8 +36,8 @@ def read(path: Path) -> Stored:
 
 
 def blocks(results: Iterable[Stored]) -> dict[str, str]:
-    """Markdown by name: `goals` and the engine's stages, `fanout` and `fanout` with a stage's name, `mixed traffic`,
-    `step_cost`, `policy`, and others by name.
+    """Markdown by name: `goals` and the engine's stages, `fanout` and `fanout` with `plot` or a stage's name,
+    `mixed traffic`, `step_cost`, `policy`, and others by name.
     """
     named: dict[str, str] = {}
     for result in results:
@@ -68,9 +68,10 @@ def engine_blocks(measurements: Sequence[Measurement]) -> dict[str, str]:
 
 
 def fanout_blocks(results: FanoutResults) -> dict[str, str]:
-    """All goals, and of each stage a table."""
+    """All goals, of each stage a table, and the plot."""
     goals = goals_table(goal for each in results.measurements for goal in each.goals)
-    return {"fanout": goals, **{f"fanout {each.stage}": each.table() for each in results.measurements}}
+    tables = {f"fanout {each.stage}": each.table() for each in results.measurements}
+    return {"fanout": goals, "fanout plot": fanout_plots.reference(results.measurements), **tables}
 
 
 def fill(text: str, named: Mapping[str, str]) -> str:
@@ -83,8 +84,8 @@ def fill(text: str, named: Mapping[str, str]) -> str:
     return BLOCK.sub(replace, text)
 
 
-def draw(results: Mapping[Path, Stored], folder: Path) -> list[Path]:
-    """Plots of the engine's stages, of the fan-out, and of mixed traffic."""
+def draw(results: Mapping[Path, Stored], folder: Path, text: str) -> list[Path]:
+    """Plots of the engine's stages and of mixed traffic, and of the fan-out where the document's text shows it."""
     measurements = [
         each for result in results.values() if isinstance(result, EngineResults) for each in result.measurements
     ]
@@ -92,7 +93,8 @@ def draw(results: Mapping[Path, Stored], folder: Path) -> list[Path]:
     for path in traffic:
         plot(path, folder / "engine-traffic.png")
     fanout = [each for result in results.values() if isinstance(result, FanoutResults) for each in result.measurements]
-    drawn = [*plot_all(measurements, folder), *fanout_plots.plot_all(fanout, folder)]
+    fanout_drawn = fanout_plots.plot_all(fanout, folder) if fanout_plots.FILE in text else []
+    drawn = [*plot_all(measurements, folder), *fanout_drawn]
     return [*drawn, *([folder / "engine-traffic.png"] if traffic else [])]
 
 
@@ -103,8 +105,9 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="+", help="what --json stored")
     options = parser.parse_args()
     results = {path: read(path) for path in options.results}
-    options.document.write_text(fill(options.document.read_text(), blocks(results.values())))
-    print(*draw(results, options.document.parent), sep="\n")
+    text = fill(options.document.read_text(), blocks(results.values()))
+    options.document.write_text(text)
+    print(*draw(results, options.document.parent, text), sep="\n")
 
 
 if __name__ == "__main__":

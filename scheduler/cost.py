@@ -60,10 +60,13 @@ class CostModel:
         relative = self.step_seconds(num_rows, pixels) / num_rows / self.row_seconds(pixels)
         return min(max(1.0, relative), DEAREST_TURN)
 
+    def row_cost(self, pixels: int) -> float:
+        """The work of one row in one step, in row-steps at the model's own size."""
+        return self.row_seconds(pixels) / self.row_seconds(self._default_pixels)
+
     def request_cost(self, params: GenerateParams) -> float:
         """The work of a whole request, in row-steps at the model's own size."""
-        relative = self.row_seconds(params.pixels) / self.row_seconds(self._default_pixels)
-        return params.num_rows * params.num_steps * relative
+        return params.num_rows * params.num_steps * self.row_cost(params.pixels)
 
     def seconds_for(self, cost: float) -> float:
         """How long a worker with full batches takes for so much work."""

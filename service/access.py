@@ -54,6 +54,32 @@ def admit(request: web.Request, params: Sequence[GenerateParams], grace: float |
     return generation
 
 
+def check_streams(request: web.Request) -> None:
+    """Before work is started for a new stream. Raises `ApiError` 429 where the key has as many open as it may."""
+    if (owner := owner_of(request)) is not None:
+        request.app[LIMITS].check_streams(owner)
+
+
+class OpenStream:
+    """A stream of whoever asks, while it is open; entering it raises as `check_streams`. No generator, because there
+    are thousands of them and each would take more.
+    """
+
+    __slots__ = ("_owner", "_request")
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self._owner = owner_of(request)
+
+    def __enter__(self) -> None:
+        if self._owner is not None:
+            self._request.app[LIMITS].open_stream(self._owner)
+
+    def __exit__(self, *_: object) -> None:
+        if self._owner is not None:
+            self._request.app[LIMITS].close_stream(self._owner)
+
+
 def find(request: web.Request, generation_id: str) -> Generation | None:
     """A generation of whoever asks; anyone else's is as unknown as one that never was."""
     generation = request.app[GENERATIONS].get(generation_id)

@@ -69,7 +69,7 @@ def make_app(settings: ServeSettings, client: Client) -> web.Application:
     app[SOCKETS] = set()
     app[TICKER] = Ticker(settings.keep_alive)
     app[API_KEYS] = ApiKeys.read(settings.api_key_file) if settings.api_key_file else None
-    app[LIMITS] = KeyLimits(settings.key_concurrency, settings.key_rate)
+    app[LIMITS] = KeyLimits(settings.key_concurrency, settings.key_rate, settings.key_streams)
     app[PUBLIC_ROUTES] = frozenset((route.method, route.path) for route in ROUTES if route.is_public)
     app[CORS_ORIGINS] = parse_origins(settings.cors_origins)
     client.on_report = app[GENERATIONS].observe_report

@@ -6,6 +6,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from scheduler.cost import CostModel
 from scheduler.messages import ModelInfo, Ready, Report, StepStats
@@ -14,6 +15,7 @@ from service.forecast import Work, forecast_calls, forecast_steps
 from service.pace import Pace
 
 HOLD_SECONDS = 1e-4  # how long a forecast holds for each request in it, some 20 times as long as it takes to make
+SHORT_QUEUE = 50  # requests ahead that are played through for one question alone
 
 Clock = Callable[[], float]
 
@@ -22,7 +24,9 @@ class Estimates:
     """Follows the requests of every worker, by what the service sends and hears; its guesses are in seconds from now.
 
     They count denoising steps, by the worker's calibration and corrected by its pace; decoding and encoding show as a
-    slower pace. `clock` gives monotonic seconds.
+    slower pace. A forecast takes time with every request in it, so one of many requests holds for a while, and what
+    comes meanwhile is guessed from it: together, such forecasts take about a twentieth of the time, whoever asks.
+    `clock` gives monotonic seconds.
     """
 
     def __init__(self, call_batch: int, clock: Clock = time.monotonic) -> None:
@@ -146,11 +150,18 @@ class _Queue:
         return max(0.0, self._forecast[request_id] - self._clock())
 
     def seconds_with(self, params: GenerateParams, count: int) -> float:
-        if self._is_fresh:
-            return self._guess(params) - self._clock()
-        more = [Work(f"more {index}", params, params.num_steps) for index in range(count)]
-        works = list(self._works())
         place = len(self._running) + bisect_left(self._waiting, (queue_rank(self._count, params), ""))
+        is_last = place == len(self._places)
+        if place <= SHORT_QUEUE and not (is_last and self._is_fresh):
+            return self._play_with(params, count, place)
+        if not self._is_fresh:
+            self._refresh()
+        return self._guess(params, count) - self._clock()
+
+    def _play_with(self, params: GenerateParams, count: int, place: int) -> float:
+        """With those before them, and as many after as matter for a while."""
+        more = [Work(f"more {index}", params, params.num_steps) for index in range(count)]
+        works = list(islice(self._works(), place + SHORT_QUEUE))
         works[place:place] = more
         seconds = self._foresee(works)
         return self._pace.ratio * max(seconds[work.request_id] for work in more)
@@ -169,12 +180,13 @@ class _Queue:
         self._forecast_at = now
         self._latest = {batch_key(work.params): self._forecast[work.request_id] for work in works}
 
-    def _guess(self, params: GenerateParams) -> float:
-        """For one that came after the forecast: what it adds to the work of its size makes it finish so much later."""
-        latest = self._latest.get(batch_key(params))
+    def _guess(self, params: GenerateParams, count: int = 1) -> float:
+        """For the last of so many that came after the forecast: by what they add to the work of their size."""
+        latest, cost = self._latest.get(batch_key(params)), self._costs.request_cost(params)
         if latest is None:
-            return self._clock() + self._pace.ratio * self._costs.seconds_alone(params)
-        return latest + self.seconds_for(self._costs.request_cost(params))
+            alone = self._pace.ratio * self._costs.seconds_alone(params)
+            return self._clock() + alone + self.seconds_for((count - 1) * cost)
+        return latest + self.seconds_for(count * cost)
 
     def _foresee(self, works: Sequence[Work]) -> dict[str, float]:
         if self._info.batching == "call":

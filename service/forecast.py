@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from scheduler.cost import CostModel
 from scheduler.request import BatchKey, CallKey, GenerateParams, batch_key, call_key
@@ -11,8 +12,7 @@ from scheduler.request import BatchKey, CallKey, GenerateParams, batch_key, call
 ROUNDING = 1e-9  # of a step: what ends within it ends together
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What is left to do of a request."""
 
     request_id: str

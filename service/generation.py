@@ -83,13 +83,14 @@ class Image:
     finished: Finished | None = None
 
     @property
-    def cost_left(self) -> float:
-        return 0.0 if self.finished else self.cost * (1 - self.step / self.params.num_steps)
+    def row_steps_left(self) -> int:
+        """One for each UNet row of each step."""
+        return self.params.num_rows * (self.params.num_steps - self.step)
 
 
 @dataclass(slots=True, eq=False)
 class Generation:
-    """What is known of one generation; written by `Generations` alone. Times in Unix seconds.
+    """What is known of one generation; written by `Generations` and its `UnderWay`. Times in Unix seconds.
 
     `grace` is how many seconds it goes on without a watcher; None: to its end. `owner` is the name of the API key that
     it was asked for with, the only one to watch or cancel it; None where the service needs none.
@@ -138,8 +139,13 @@ class Generation:
         return sum(image.cost for image in self.images)
 
     @property
-    def cost_left(self) -> float:
-        return sum(image.cost_left for image in self.images)
+    def row_steps_left(self) -> int:
+        return sum(image.row_steps_left for image in self.images)
+
+    @property
+    def num_rows_left(self) -> int:
+        """UNet rows of its images that are not finished."""
+        return sum(image.params.num_rows for image in self.images if not image.finished)
 
     @property
     def is_over(self) -> bool:

@@ -28,6 +28,7 @@ from service.metrics import Metrics, resolution_class
 from service.records import ErrorRecord, GenerationRecord, ImageRecord
 from service.settings import ServeSettings
 from service.streams import Mailbox
+from service.under_way import UnderWay
 
 NOT_READY_SECONDS = 2.0  # when to come back while no worker takes requests
 ABORT_SECONDS = 2.0  # what a worker gets to confirm that it has stopped
@@ -43,8 +44,7 @@ class Generations:
         self._deadline = settings.deadline or None
         self._metrics = metrics
         self._estimates = Estimates(settings.call_batch)
-        self._waiting: dict[str, Generation] = {}  # in order of arrival
-        self._running: dict[str, Generation] = {}
+        self.under_way = UnderWay()
         self._kept = Kept(settings.keep_minutes, settings.keep_mib)
         self._following: dict[asyncio.Task[None], Generation] = {}
 
@@ -68,7 +68,7 @@ class Generations:
         except NotReady as error:
             message = "no worker takes requests now; one is being started"
             raise unavailable("not_ready", message, NOT_READY_SECONDS) from error
-        self._waiting[generation.id] = generation
+        self.under_way.add(generation)
         generation.publish("queued", record=self.record(generation))
         task = asyncio.create_task(self._follow(generation, streams))
         self._following[task] = generation
@@ -76,17 +76,17 @@ class Generations:
         return generation
 
     def get(self, generation_id: str) -> Generation | None:
-        live = self._waiting.get(generation_id) or self._running.get(generation_id)
-        return live or self._kept.get(generation_id)
+        return self.under_way.get(generation_id) or self._kept.get(generation_id)
 
     def count_under_way(self, owner: str) -> int:
         """How many generations of that owner are not over, and not about to be."""
-        return sum(each.owner == owner and each.cancel_cause is None for each in self._following.values())
+        return self.under_way.count(owner)
 
     def cancel(self, generation: Generation, cause: CancelCause) -> None:
         """Asks for its end at the next step; without effect once it is over."""
         if not generation.is_over and generation.cancel_cause is None:
             generation.cancel_cause = cause
+            self.under_way.expect_end(generation)
             self._abort(generation)
 
     @contextlib.contextmanager
@@ -119,8 +119,9 @@ class Generations:
         if self._following:
             await asyncio.wait(self._following, timeout=ABORT_SECONDS)
         for task, generation in list(self._following.items()):
-            task.cancel()
-            self._end(generation, "cancelled")
+            if not generation.is_over:
+                task.cancel()
+                self._end(generation, "cancelled")
 
     def record(self, generation: Generation) -> GenerationRecord:
         """The generation as clients see it now."""
@@ -151,24 +152,18 @@ class Generations:
 
     def refresh_metrics(self) -> None:
         """Sets the metrics that tell the state of this moment."""
-        oldest = next(iter(self._waiting.values()), None)
-        self._metrics.requests_waiting.set(len(self._waiting))
-        self._metrics.requests_running.set(len(self._running))
+        waiting = self.under_way.waiting
+        oldest = next(iter(waiting.values()), None)
+        self._metrics.requests_waiting.set(len(waiting))
+        self._metrics.requests_running.set(len(self.under_way.running))
         self._metrics.queue_oldest_age.set(now() - oldest.created_at if oldest else 0)
         self._metrics.queue_cost.set(self._queue_cost)
         self._metrics.refresh_workers()
 
     @property
     def _queue_cost(self) -> float:
-        """Of all that waits to start, and of all that has started and finds no room in a step.
-
-        Sizes take turns, so each size may have a full batch under way.
-        """
-        running = [image for each in self._running.values() for image in each.images if not image.finished]
-        rows = itertools.accumulate(image.params.num_rows for image in running)
-        room = self._client.max_rows
-        resting = (image.cost_left for image, used in zip(running, rows, strict=True) if used > room)
-        return sum(generation.cost for generation in self._waiting.values()) + sum(resting)
+        costs = self._client.costs
+        return self.under_way.queue_cost(costs, self._client.max_rows) if costs else 0.0
 
     @property
     def _costs(self) -> CostModel:
@@ -219,7 +214,7 @@ class Generations:
 
     def _queue_position(self, generation: Generation) -> int | None:
         """Of the first of its images to start."""
-        if generation.id not in self._waiting:
+        if generation.id not in self.under_way.waiting:
             return None
         positions = [self._estimates.position(image.request_id) for image in generation.images]
         return min((position for position in positions if position is not None), default=None)
@@ -267,8 +262,7 @@ class Generations:
                 case Preview():
                     self._take_preview(generation, image, event)
                 case Finished():
-                    image.finished = event
-                    image.step = image.params.num_steps
+                    self.under_way.finish(image, event)
                 case Failed(code=code, message=message):
                     self._fail(generation, ErrorRecord(code=code, message=message))
         self._estimates.end(image.request_id)
@@ -279,7 +273,7 @@ class Generations:
         self._estimates.start(image.request_id)
         if generation.started_at is not None:
             return
-        self._running[generation.id] = self._waiting.pop(generation.id)
+        self.under_way.start(generation)
         generation.status = "running"
         generation.started_at = image.progressed_at
         self._metrics.queue_wait.observe(generation.started_at - generation.created_at)
@@ -292,7 +286,7 @@ class Generations:
             first.observe(moment - generation.created_at)
         if image.step and image.progressed_at is not None:
             self._metrics.preview_interval.observe(moment - image.progressed_at)
-        image.step = preview.step
+        self.under_way.progress(image, preview.step)
         image.progressed_at = moment
         self._estimates.progress(image.request_id, preview.step)
         generation.publish("preview", preview=preview, image_index=image.index)
@@ -308,8 +302,7 @@ class Generations:
             self._client.abort(image.request_id)
 
     def _end(self, generation: Generation, status: FinalStatus) -> None:
-        self._waiting.pop(generation.id, None)
-        self._running.pop(generation.id, None)
+        self.under_way.remove(generation)
         for image in generation.images:
             self._estimates.end(image.request_id)
         generation.status = status

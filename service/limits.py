@@ -1,14 +1,15 @@
-"""What one API key may ask for: so many generations at once, and so much work a second."""
+"""What one API key may ask for: so many generations and open streams at once, and so much work a second."""
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.errors import ApiError
 
 BURST_SECONDS = 60.0  # work that may be asked for at once, after a pause
-RETRY_SECONDS = 2  # when to come back while too many generations are under way
+RETRY_SECONDS = 2  # when to come back while too many generations are under way, or too many streams open
 
 
 @dataclass(slots=True)
@@ -18,15 +19,19 @@ class _Bucket:
 
 
 class KeyLimits:
-    """A cap and a token bucket for each key. `rate` is in cost a second; 0 for either means that there is no limit.
+    """Two caps and a token bucket for each key. `rate` is in cost a second; 0 for any means that there is no limit.
 
     A request may draw more than the bucket holds, however dear it is; the next one then waits until that is made up
     for. `clock` gives monotonic seconds.
     """
 
-    def __init__(self, concurrency: int, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, concurrency: int, rate: float, streams: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._concurrency = concurrency
         self._rate = rate
+        self._streams = streams
+        self._num_open: Counter[str] = Counter()  # streams, by key
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
 
@@ -42,6 +47,20 @@ class KeyLimits:
     def charge(self, name: str, cost: float) -> None:
         if self._rate:
             self._bucket(name).level -= cost
+
+    def check_streams(self, name: str) -> None:
+        """Raises `ApiError` 429 where the key has as many streams open as it may."""
+        if self._streams and self._num_open[name] >= self._streams:
+            message = f"this key may have {self._streams} streams open at once; close one first"
+            raise _too_many("too_many_streams", message, RETRY_SECONDS)
+
+    def open_stream(self, name: str) -> None:
+        """Raises as `check_streams`."""
+        self.check_streams(name)
+        self._num_open[name] += 1
+
+    def close_stream(self, name: str) -> None:
+        self._num_open[name] -= 1
 
     def _bucket(self, name: str) -> _Bucket:
         """Filled up to now."""

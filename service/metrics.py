@@ -40,6 +40,7 @@ RejectReason = Literal[
     "unauthorized",
     "rate_limit",
     "too_many_generations",
+    "too_many_streams",
 ]
 REJECT_REASONS: Sequence[RejectReason] = get_args(RejectReason)
 

@@ -157,6 +157,8 @@ class ServeSettings(BatchSettings):
     """Most generations that one API key may have waiting or running; 0: as many as there is room for."""
     key_rate: float = Field(0.0, ge=0)
     """Most work that one API key may ask for, in UNet row-steps a second at the model's own size; 0: any."""
+    key_streams: int = Field(0, ge=0, le=1_000_000)
+    """Most event streams and WebSockets that one API key may have open; 0: as many as there is room for."""
     cors_origins: str = ""
     """Web sites that browsers may use the service from, such as https://example.com, with commas between; * for all."""
     access_log: bool = False

@@ -5,14 +5,15 @@
     streams   thousands of streams with a preview a second each: how long one is under way
     idle      memory of streams that have nothing to say
     stalled   readers that take nothing: what they cost, and whether the others notice
+    admission CPU of admitting one more generation, beside ten and beside thousands
     peers     CPU of the same event from aiohttp-sse and from FastAPI with sse-starlette
 
 The service is the real one, in a process and on a core of its own; its worker is played by a process that sends
 previews without painting any. Readers are processes too, and niced. What is compared takes turns within one run.
 
-    python -m benchmarks.fanout                                          # all stages, about 5 minutes
+    python -m benchmarks.fanout                                          # all stages, about 6 minutes
     python -m benchmarks.fanout --stage streams --streams 10000 --json out/fanout.json
-    python -m benchmarks.fanout --report benchmarks/results/fanout.json  # tables and plot of what is stored
+    python -m benchmarks.fanout --report benchmarks/results/fanout.json  # tables of what is stored
 """
 
 import argparse
@@ -25,16 +26,13 @@ from typing import NamedTuple
 from rich.progress import Progress
 
 from benchmarks.engine.pace import Pace
-from benchmarks.environment import ROOT, describe_environment
-from benchmarks.fanout.plots import plot_all
+from benchmarks.environment import describe_environment
 from benchmarks.fanout.processes import FanoutError
 from benchmarks.fanout.results import FanoutResults, Measurement, Result, load, merged, report
-from benchmarks.fanout.stages import cost, idle, stalled, streams
+from benchmarks.fanout.stages import admission, cost, idle, stalled, streams
 from benchmarks.load import progress_bar
 from benchmarks.results import save
 from service.open_files import raise_open_files
-
-DOCS = ROOT / "docs"
 
 
 class Stage(NamedTuple):
@@ -47,12 +45,13 @@ class Stage(NamedTuple):
 
 def stages(num_streams: int) -> dict[str, Stage]:
     return {
-        "write": Stage(cost.measure_write, 25, 9),
-        "pipeline": Stage(cost.measure_pipeline, 50, 7),
+        "write": Stage(cost.measure_write, 20, 9),
+        "pipeline": Stage(cost.measure_pipeline, 45, 7),
         "streams": Stage(lambda pace: streams.measure(pace, streams=num_streams), 60, 3),
         "idle": Stage(idle.measure, 30, 1),
         "stalled": Stage(stalled.measure, 90, 3),
-        "peers": Stage(cost.measure_peers, 40, 9),
+        "admission": Stage(admission.measure, 15, 5),
+        "peers": Stage(cost.measure_peers, 30, 9),
     }
 
 
@@ -86,10 +85,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--streams", type=int, default=streams.STREAMS, metavar="N", help="for the stage of that name (%(default)s)"
     )
-    parser.add_argument("--seconds", type=float, metavar="S", help="time for each stage (25 to 90, by stage)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="time for each stage (15 to 90, by stage)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="store here, in place of the same stages' results")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing: tables and plot")
-    parser.add_argument("--plots", type=Path, default=DOCS, metavar="FOLDER", help="for --report's plot (docs)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing: tell what is stored")
     return parser
 
 
@@ -107,9 +105,7 @@ def measure(options: argparse.Namespace) -> list[Measurement]:
 def main() -> None:
     options = make_parser().parse_args()
     if options.report:
-        measurements = load(options.report)
-        print(report(measurements))
-        print(*plot_all(measurements, options.plots), sep="\n", file=sys.stderr)
+        print(report(load(options.report)))
         return
     raise_open_files()
     try:

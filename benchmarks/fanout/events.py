@@ -1,6 +1,8 @@
 """The one event that everybody writes: a preview as the service tells it on `POST /stream`."""
 
-from benchmarks.fanout.stamps import filling, stamped
+import time
+
+from benchmarks.fanout.stamps import Stamp, filling, stamped
 from scheduler.messages import Preview
 from scheduler.request import GenerateParams
 from service.api.fal import encode_event
@@ -13,7 +15,7 @@ def preview_frame(num_bytes: int) -> bytes:
     """With a picture of so many bytes."""
     params = GenerateParams(prompt="a red boat", width=256, height=256, num_steps=50, seed=1)
     generation = Generation("x" * 22, [Image("x" * 22 + "/0", 0, params, 1.0)], grace=0)
-    data = stamped(filling(num_bytes))
+    data = stamped(filling(num_bytes), Stamp(due=time.monotonic(), number=1))
     return encode_event(Event(generation, 3, "preview", Preview("x", 1, 50, 256, 256, "image/jpeg", data)))
 
 

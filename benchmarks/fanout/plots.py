@@ -14,10 +14,18 @@ from benchmarks.fanout.stages.idle import Idle
 from benchmarks.fanout.stages.streams import Streams
 from benchmarks.tables import environment_line
 
+FILE = "fanout.png"
+
+
+def reference(measurements: Sequence[Measurement]) -> str:
+    """Markdown that shows the plot; nothing of nothing."""
+    stages = ", ".join(each.stage for each in _shown(measurements))
+    return f"![The fan-out: {stages}]({FILE})" if stages else ""
+
 
 def plot_all(measurements: Sequence[Measurement], folder: Path) -> list[Path]:
-    """Draws `fanout.png`, a panel for each kind that was measured, and returns the file; none of nothing."""
-    shown = [each for each in measurements if isinstance(each.result, Peers | Pipeline | Streams | Idle)]
+    """Draws one file, a panel for each kind that was measured, and returns it; none of nothing."""
+    shown = _shown(measurements)
     if not shown:
         return []
     figure = Figure(figsize=(5 * len(shown), 4), layout="constrained")
@@ -27,9 +35,13 @@ def plot_all(measurements: Sequence[Measurement], folder: Path) -> list[Path]:
     figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))  # type: ignore[union-attr,call-arg]
     figure.text(0.5, 0.01, environment_line(measurements[0].environment), ha="center", fontsize=5, color="0.4")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "fanout.png"
+    path = folder / FILE
     figure.savefig(path, dpi=150)
     return [path]
+
+
+def _shown(measurements: Sequence[Measurement]) -> list[Measurement]:
+    return [each for each in measurements if isinstance(each.result, Peers | Pipeline | Streams | Idle)]
 
 
 def _draw(axes: Axes, result: Result) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from benchmarks.fanout.stamps import sent_at
+from benchmarks.fanout.stamps import stamp_of
 from benchmarks.sse import EventParser
 from service.open_files import raise_open_files
 
@@ -30,35 +30,40 @@ AT_ONCE = 64  # streams that are being opened
 
 
 class Arrivals(msgspec.Struct, frozen=True):
-    """Of each event when it had come, in monotonic seconds, and how many seconds it had been under way.
+    """Of each preview when it had come, in monotonic seconds, how many seconds after it was due, and how many earlier
+    ones of its stream had given way to it.
 
     `num_ended`: streams that ended while they were read.
     """
 
     at: list[float]
     delays: list[float]
+    skipped: list[int]
     num_ended: int
 
     def delays_between(self, began: float, ended: float) -> list[float]:
-        """Of events that came at `began` or later, and before `ended`."""
+        """Of previews that came at `began` or later, and before `ended`."""
         return [delay for at, delay in zip(self.at, self.delays, strict=True) if began <= at < ended]
+
+    def skipped_between(self, began: float, ended: float) -> int:
+        """How many gave way to those."""
+        return sum(skipped for at, skipped in zip(self.at, self.skipped, strict=True) if began <= at < ended)
 
 
 class Log:
     def __init__(self) -> None:
         self.at = array("d")
         self.delays = array("d")
+        self.skipped = array("l")
         self.num_ended = 0
 
-    def note(self, event: bytes) -> None:
-        moment = time.monotonic()
-        sent = sent_at(event)
-        if sent is not None:
-            self.at.append(moment)
-            self.delays.append(moment - sent)
+    def note(self, moment: float, delay: float, skipped: int) -> None:
+        self.at.append(moment)
+        self.delays.append(delay)
+        self.skipped.append(skipped)
 
     def arrivals(self) -> Arrivals:
-        return Arrivals(list(self.at), list(self.delays), self.num_ended)
+        return Arrivals(list(self.at), list(self.delays), list(self.skipped), self.num_ended)
 
 
 class Reader(asyncio.Protocol):
@@ -69,6 +74,7 @@ class Reader(asyncio.Protocol):
         self._request = request
         self._log = log
         self._parser = EventParser()
+        self._number = 0  # of the newest preview
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.write(self._request)  # type: ignore[attr-defined]  # uvloop's is no asyncio.Transport
@@ -80,7 +86,13 @@ class Reader(asyncio.Protocol):
                 return
             self.answered.set_result(None)
         for event in self._parser.feed(data):
-            self._log.note(event)
+            self._note(event)
+
+    def _note(self, event: bytes) -> None:
+        moment, stamp = time.monotonic(), stamp_of(event)
+        if stamp is not None:
+            self._log.note(moment, moment - stamp.due, stamp.number - self._number - 1)
+            self._number = stamp.number
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._log.num_ended += 1

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 import uvloop
 
-from benchmarks.fanout.stamps import filling, stamped
+from benchmarks.fanout.stamps import Stamp, filling, stamped
 from benchmarks.fanout.wheel import Wheel
 from scheduler import wire
 from scheduler.messages import (
@@ -40,15 +40,16 @@ MAX_ROWS = 1 << 14  # everybody runs: more than ten thousand streams cannot be h
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A request under way; `steps` counts from 1."""
+    """A request under way; `numbers` counts its previews from 1."""
 
     id: str
     params: GenerateParams
-    steps: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
-    def preview(self, data: bytes) -> Preview:
-        params = self.params
-        step = min(next(self.steps), params.num_steps - 1)  # it never comes to its end
+    def preview(self, filling: bytes, due: float) -> Preview:
+        params, number = self.params, next(self.numbers)
+        step = min(number, params.num_steps - 1)  # it never comes to its end
+        data = stamped(filling, Stamp(due, number))
         return Preview(self.id, step, params.num_steps, params.width, params.height, "image/jpeg", data)
 
 
@@ -81,9 +82,9 @@ class Replay:
             self._wheel.discard(aborted)
             self._send(Cancelled(aborted.id))
 
-    async def _send_previews(self, runs: Sequence[Run]) -> None:
+    async def _send_previews(self, runs: Sequence[Run], due: float) -> None:
         for run in runs:
-            self._send(run.preview(stamped(self._filling)))
+            self._send(run.preview(self._filling, due))
             await self._writer.drain()
 
     async def _beat(self) -> None:

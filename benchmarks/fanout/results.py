@@ -7,13 +7,14 @@ import msgspec
 
 from benchmarks.engine.goals import Goal, goals_table
 from benchmarks.environment import Environment
+from benchmarks.fanout.stages.admission import Admission
 from benchmarks.fanout.stages.cost import Peers, Pipeline, Write
 from benchmarks.fanout.stages.idle import Idle
 from benchmarks.fanout.stages.stalled import Stalled
 from benchmarks.fanout.stages.streams import Streams
 from benchmarks.tables import environment_line
 
-Result = Write | Pipeline | Streams | Idle | Stalled | Peers
+Result = Write | Pipeline | Streams | Idle | Stalled | Admission | Peers
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,12 +32,22 @@ class Wheel(Generic[Member]):
         finally:
             self.discard(member)
 
-    async def run(self, send: Callable[[Sequence[Member]], Awaitable[None]]) -> None:
-        """Gives `send` the members whose turn it is. Turns missed while the process stood still are left out."""
-        number = 0
+    async def run(self, send: Callable[[Sequence[Member], float], Awaitable[None]]) -> None:
+        """Gives `send` the members whose turn it is, and when it was due, in monotonic seconds.
+
+        A turn that comes late is caught up on, but for those that a process which stood still missed altogether.
+        """
+        number = int(time.monotonic() / TICK_SECONDS)
         while True:
-            number = max(number + 1, int(time.monotonic() / TICK_SECONDS))
-            await asyncio.sleep(number * TICK_SECONDS - time.monotonic())
+            number = max(number + 1, int(time.monotonic() / TICK_SECONDS) - len(self._slots))
+            due = number * TICK_SECONDS
+            await _sleep_until(due)
             slot = self._slots[number % len(self._slots)]
             if slot:
-                await send(list(slot))
+                await send(list(slot), due)
+
+
+async def _sleep_until(moment: float) -> None:
+    """Never wakes early, as a timer may that counts milliseconds."""
+    while (seconds := moment - time.monotonic()) > 0:  # noqa: ASYNC110 - time comes without an event
+        await asyncio.sleep(seconds)

@@ -21,6 +21,7 @@ REJECT_REASONS: dict[str, RejectReason] = {
     "too_large": "too_large",
     "rate_limit": "rate_limit",
     "too_many_generations": "too_many_generations",
+    "too_many_streams": "too_many_streams",
 }
 """By the error's type; any other request was invalid."""
 

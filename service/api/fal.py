@@ -38,6 +38,7 @@ class FalOutput(BaseModel):
 async def stream(request: web.Request) -> web.StreamResponse:
     with counted(request.app[METRICS], "stream"):
         params = await read_params(request)
+        access.check_streams(request)
         generation = access.admit(request, params, grace=0)
     return await stream_to_its_end(request, generation, encode_event)
 

@@ -46,6 +46,7 @@ def _start(request: web.Request, fields: Mapping[str, str]) -> Generation:
     with counted(app[METRICS], "generate"):
         model = app[GENERATIONS].model()
         params = GenerateBody.parse_strings(fields, model).to_params(model)
+        access.check_streams(request)
         return access.admit(request, params, grace=app[SETTINGS].grace)
 
 

@@ -159,7 +159,7 @@ ROUTES = [
             Answer("queued, started, preview, then succeeded, failed or cancelled", content_type=EVENT_STREAM),
             Answer("Nothing more will come", status=204),
         ],
-        (404,),
+        (404, 429),
     ),
     Route(
         "GET",
@@ -178,7 +178,7 @@ ROUTES = [
             Answer("The events of all of them", content_type=EVENT_STREAM),
             Answer("Nothing more will come", status=204),
         ],
-        (404, 422),
+        (404, 422, 429),
         query={"ids": "Ids of generations, with commas between"},
     ),
 ]

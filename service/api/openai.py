@@ -14,10 +14,10 @@ from pydantic_core import PydanticCustomError
 
 from scheduler.messages import Finished, ModelInfo, Preview
 from scheduler.request import GenerateParams, ImageFormat
-from service.access import admit
+from service.access import admit, check_streams
 from service.api.addresses import origin
 from service.api.admission import counted, read_body, request_id_headers
-from service.api.encodings import base64_of
+from service.api.encodings import base64_of, json_base64_of
 from service.api.failures import failure_of, wait_for_pictures
 from service.api.streaming import stream_to_its_end
 from service.errors import ApiError, not_found
@@ -176,6 +176,8 @@ async def generate(request: web.Request) -> web.StreamResponse:
             model = request.app[GENERATIONS].model()
             body = ImagesBody.parse(raw, model)
             host = origin(request)
+            if body.stream:
+                check_streams(request)
             generation = admit(request, body.to_params(model), grace=0)
         if body.stream:
             encode = functools.partial(encode_event, quality=body.told_quality)
@@ -232,7 +234,11 @@ def _image_frame(
     more: Mapping[str, object],
 ) -> bytes:
     name = f"image_generation.{kind}"
-    data: dict[str, object] = {"type": name, "b64_json": base64_of(picture), "created_at": int(generation.created_at)}
+    data: dict[str, object] = {
+        "type": name,
+        "b64_json": json_base64_of(picture),
+        "created_at": int(generation.created_at),
+    }
     data |= _told(generation, quality) | {
         "output_format": _format_of(picture),
         "seed": generation.images[index].params.seed,
@@ -289,7 +295,7 @@ ROUTES = [
         generate,
         "Paint pictures (OpenAI); with stream, image_generation.partial_image and image_generation.completed events",
         [Answer("The pictures", body=OpenAIImages)],
-        (400, 410, 413, 415, 500, 503, 504),
+        (400, 410, 413, 415, 429, 500, 503, 504),
         body=ImagesBody,
     ),
     Route("GET", "/v1/models", models, "The models (OpenAI)", [Answer("One", body=OpenAIModels)], (503,)),

@@ -243,7 +243,7 @@ ROUTES = [
         status_stream,
         "How it is doing, until it has ended (fal)",
         [Answer("A status for each change", content_type=EVENT_STREAM)],
-        (404,),
+        (404, 429),
         query=LOGS,
     ),
     Route(

@@ -69,7 +69,7 @@ ROUTES = [
         realtime,
         "A WebSocket: requests and pictures as MessagePack (fal)",
         [Answer("The connection is a WebSocket now", status=101, content_type="application/msgpack")],
-        (426,),
+        (426, 429),
     )
     for path in ("/realtime", "/{owner}/{alias}/realtime")
 ]

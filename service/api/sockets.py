@@ -13,7 +13,7 @@ from aiohttp.http import WSMessage
 from aiohttp.log import ws_logger
 from pydantic import Field
 
-from service.access import admit
+from service.access import OpenStream, admit
 from service.api.admission import MAX_BODY_BYTES, counted
 from service.api.failures import failure_of
 from service.api.streaming import CountedStream, count_sent, kind_of
@@ -75,9 +75,10 @@ async def serve_socket(request: web.Request, dialect: Dialect) -> web.StreamResp
     )
     if request.transport is not None:
         bound_send_buffer(request.transport)
-    await socket.prepare(request)
-    with _remembered(request.app, socket):
-        await Connection(request, socket, dialect).serve()
+    with OpenStream(request):
+        await socket.prepare(request)
+        with _remembered(request.app, socket):
+            await Connection(request, socket, dialect).serve()
     return socket
 
 

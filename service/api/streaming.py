@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from service.access import OpenStream
 from service.api.admission import request_id_headers
 from service.generation import Encoder, Event, Generation
 from service.keys import GENERATIONS, METRICS, TICKER
@@ -52,11 +53,12 @@ async def stream_events(
 ) -> EventStream:
     """Sends all that the mailbox gives. If that ends early for any reason, the connection is broken off.
 
-    A reader that is gone or takes nothing is no error: the stream is returned as it is.
+    A reader that is gone or takes nothing is no error: the stream is returned as it is. Raises `ApiError` 429 where
+    whoever asks has as many streams open as it may.
     """
     metrics, ticker = request.app[METRICS], request.app[TICKER]
     stream = EventStream(headers)
-    with CountedStream(metrics):
+    with OpenStream(request), CountedStream(metrics):
         await stream.prepare(request)
         ticker.add(mailbox)
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import document
-from benchmarks.document import BLOCK, blocks, fill, read
+from benchmarks.document import BLOCK, blocks, draw, fill, read
 from benchmarks.engine.results import EngineResults
 from benchmarks.environment import ROOT
 from benchmarks.fanout.results import FanoutResults
@@ -53,12 +53,22 @@ def test_other_results_have_blocks_too() -> None:
     assert set(named) == {"mixed traffic", "test"}
 
 
-def test_the_fan_out_has_a_block_of_goals_and_one_for_each_stage() -> None:
+def test_the_fan_out_has_blocks_of_goals_of_its_plot_and_of_each_stage() -> None:
     measurements = [fanout.make_measurement(stage) for stage in fanout.RESULTS]
     named = blocks([FanoutResults(measurements=measurements)])
-    assert set(named) == {"fanout", *(f"fanout {stage}" for stage in fanout.RESULTS)}
+    assert set(named) == {"fanout", "fanout plot", *(f"fanout {stage}" for stage in fanout.RESULTS)}
     assert named["fanout"].startswith("| figure | measured | goal | met |")
-    assert named["fanout idle"] == fanout.make_measurement("idle").table()
+    assert {each.stage: named[f"fanout {each.stage}"] for each in measurements} == {
+        each.stage: each.table() for each in measurements
+    }
+    assert named["fanout plot"] == "![The fan-out: pipeline, streams, idle, peers](fanout.png)"
+
+
+def test_the_fan_outs_plot_is_drawn_where_it_is_shown(tmp_path: Path) -> None:
+    results = {tmp_path / "fanout.json": FanoutResults(measurements=[fanout.make_measurement("idle")])}
+    assert draw(results, tmp_path, "# Another page") == []
+    assert draw(results, tmp_path, "![The fan-out: idle](fanout.png)") == [tmp_path / "fanout.png"]
+    assert (tmp_path / "fanout.png").exists()
 
 
 def test_the_command_fills_and_draws(

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from service.api_keys import make_key
@@ -204,6 +205,42 @@ async def test_a_key_has_so_many_generations_at_once(key_file: Path) -> None:
         service.worker.allow(1000)
         await eventually(lambda: service.generation(one).is_over)
         await create(service, ALICE)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"), [("/stream", {}), ("/v1/images/generations", {"size": "64x64", "stream": True})]
+)
+async def test_a_key_has_so_many_streams_open(key_file: Path, path: str, fields: dict[str, object]) -> None:
+    """What is turned away starts no work."""
+    wanted = body() if not fields else {"prompt": "a red boat", **fields}
+    async with limited(key_file, key_streams=1) as service:
+        one = await service.http.post("/stream", json=body(), headers=with_key(ALICE))
+        answer = await service.http.post(path, json=wanted, headers=with_key(ALICE))
+        assert (answer.status, answer.headers["Retry-After"]) == (429, "2")
+        assert (await answer.json())["error"]["code"] == "too_many_streams"
+        assert service.metric("requests_rejected_total", reason="too_many_streams") == 1
+        assert service.generations.count_under_way("alice") == 1
+        async with service.http.post(path, json=wanted, headers=with_key(BOB)) as bobs:
+            assert bobs.status == 200
+        one.close()
+        service.worker.allow(1000)
+        await eventually(lambda: service.metric("stream_clients") == 0)
+        async with service.http.post(path, json=wanted, headers=with_key(ALICE)) as again:
+            assert again.status == 200
+
+
+async def test_watching_and_websockets_are_streams_too(key_file: Path) -> None:
+    async with limited(key_file, key_streams=1) as service:
+        events = f"/v1/generations/{await create(service, ALICE)}/events"
+        async with service.http.get(events, headers=with_key(ALICE)) as watching:
+            assert watching.status == 200
+            for path in (events, "/generate?prompt=a&width=64&height=64"):
+                assert (await service.http.get(path, headers=with_key(ALICE))).status == 429
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="429"):
+                await service.http.ws_connect("/generate", headers=with_key(ALICE))
+        await eventually(lambda: service.metric("stream_clients") == 0)
+        async with service.http.ws_connect("/generate", headers=with_key(ALICE)):
+            assert (await service.http.get(events, headers=with_key(ALICE))).status == 429
 
 
 async def test_a_key_has_so_much_work_a_second(key_file: Path) -> None:

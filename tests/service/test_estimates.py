@@ -6,7 +6,7 @@ import pytest
 
 from scheduler.messages import Heartbeat, Ready, StepTime
 from scheduler.request import AGEING, GenerateParams
-from service.estimates import HOLD_SECONDS, Estimates
+from service.estimates import HOLD_SECONDS, SHORT_QUEUE, Estimates
 from tests.info import make_info, make_stats
 from tests.service.test_kept import Clock
 
@@ -248,6 +248,28 @@ def test_what_another_would_take_while_a_forecast_holds() -> None:
     desk.estimates.seconds_left("a")
     seconds = desk.estimates.seconds_with("worker-0", make_params(), count=1)
     assert seconds == about(10 * ALONE + 2 * 10 * 0.0125)
+
+
+def test_of_a_long_queue_one_forecast_answers_many_questions() -> None:
+    """Each of its requests takes 20 rows' steps of 12.5 ms, and so does each that is asked about."""
+    desk = Desk()
+    for index in range(SHORT_QUEUE + 2):
+        desk.add(str(index))
+    last = desk.estimates.seconds_with("worker-0", make_params(), count=1)
+    assert last == about((SHORT_QUEUE + 3) * 20 * 0.0125)
+    assert desk.estimates.seconds_with("worker-0", make_params(), count=3) == about(last + 2 * 20 * 0.0125)
+    assert desk.estimates.seconds_with("worker-0", make_params(width=512), count=2) == about(20 * ALONE + 20 * 0.025)
+
+
+def test_whoever_overtakes_a_long_queue_need_not_wait_for_it() -> None:
+    """Whether or not a forecast holds."""
+    desk = Desk()
+    for index in range(3 * SHORT_QUEUE):
+        desk.add(str(index))
+    urgent = make_params(priority=10)
+    assert desk.estimates.seconds_with("worker-0", urgent, count=1) == about(10 * TWO)
+    desk.estimates.seconds_left("0")
+    assert desk.estimates.seconds_with("worker-0", urgent, count=1) == about(10 * TWO)
 
 
 def test_workers_get_work_done_together() -> None:

@@ -122,13 +122,18 @@ def test_it_is_as_far_as_the_image_that_is_furthest_behind() -> None:
     assert generation.step == 1
 
 
-def test_the_cost_that_is_left() -> None:
+def test_the_work_that_is_left() -> None:
+    """Four steps of two rows for each image."""
     generation = make_generation("one", num_images=2)
-    assert generation.cost == generation.cost_left == 16.0
+    assert (generation.row_steps_left, generation.num_rows_left) == (16, 4)
     generation.images[0].step = 3
-    assert generation.cost_left == 2.0 + 8.0
-    generation.images[0].finished = make_finished(total=1.0)
-    assert generation.cost_left == 8.0
+    assert (generation.row_steps_left, generation.num_rows_left) == (2 + 8, 4)
+    generation.images[0].step, generation.images[0].finished = 4, make_finished(total=1.0)
+    assert (generation.row_steps_left, generation.num_rows_left) == (8, 2)
+
+
+def test_its_cost_is_that_of_all_images() -> None:
+    assert make_generation("one", num_images=3).cost == 24.0
 
 
 def test_there_are_pictures_only_when_there_are_all_of_them() -> None:

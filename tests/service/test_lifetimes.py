@@ -41,8 +41,8 @@ GO_ON = {
 async def the_running_one(service: Service) -> Generation:
     """After its first step."""
     service.worker.allow()
-    await eventually(lambda: service.metric("steps_total") == 1 and service.generations._running)
-    (generation,) = service.generations._running.values()
+    await eventually(lambda: service.metric("steps_total") == 1 and service.generations.under_way.running)
+    (generation,) = service.generations.under_way.running.values()
     return generation
 
 

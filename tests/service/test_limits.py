@@ -1,4 +1,4 @@
-"""The cap and the token bucket of each key, by a clock that the test turns."""
+"""The caps and the token bucket of each key, by a clock that the test turns."""
 
 import pytest
 
@@ -21,21 +21,33 @@ def refusal(limits: KeyLimits, name: str = "alice", under_way: int = 0) -> tuple
 
 
 def test_without_limits_all_is_allowed() -> None:
-    limits = KeyLimits(concurrency=0, rate=0)
+    limits = KeyLimits(concurrency=0, rate=0, streams=0)
     for _ in range(3):
+        limits.open_stream("alice")
         limits.check("alice", under_way=1_000_000)
         limits.charge("alice", cost=1e9)
 
 
 def test_so_many_generations_at_once_and_no_more() -> None:
-    limits = KeyLimits(concurrency=2, rate=0)
+    limits = KeyLimits(concurrency=2, rate=0, streams=0)
     limits.check("alice", under_way=1)
     assert refusal(limits, under_way=2) == (429, "too_many_generations", "2")
 
 
+def test_so_many_streams_at_once_and_no_more() -> None:
+    limits = KeyLimits(concurrency=0, rate=0, streams=2)
+    for name in ("alice", "alice", "bob"):
+        limits.open_stream(name)
+    with pytest.raises(ApiError) as caught:
+        limits.open_stream("alice")
+    assert (caught.value.status, caught.value.error_type) == (429, "too_many_streams")
+    limits.close_stream("alice")
+    limits.check_streams("alice")
+
+
 def test_a_bucket_holds_a_minutes_work() -> None:
     clock = Clock()
-    limits = KeyLimits(concurrency=0, rate=2, clock=clock)
+    limits = KeyLimits(concurrency=0, rate=2, streams=0, clock=clock)
     for _ in range(3):
         limits.check("alice", 0)
         limits.charge("alice", cost=2 * BURST_SECONDS / 3)
@@ -46,7 +58,7 @@ def test_a_bucket_holds_a_minutes_work() -> None:
 
 def test_what_was_drawn_beyond_it_is_made_up_for_first() -> None:
     clock = Clock()
-    limits = KeyLimits(concurrency=0, rate=2, clock=clock)
+    limits = KeyLimits(concurrency=0, rate=2, streams=0, clock=clock)
     limits.charge("alice", cost=2 * BURST_SECONDS + 20)
     assert refusal(limits) == (429, "rate_limit", "11")
     clock.seconds += 10
@@ -57,7 +69,7 @@ def test_what_was_drawn_beyond_it_is_made_up_for_first() -> None:
 
 def test_a_pause_fills_it_and_no_more() -> None:
     clock = Clock()
-    limits = KeyLimits(concurrency=0, rate=2, clock=clock)
+    limits = KeyLimits(concurrency=0, rate=2, streams=0, clock=clock)
     limits.check("alice", 0)
     clock.seconds += 100 * BURST_SECONDS
     limits.charge("alice", cost=2 * BURST_SECONDS)
@@ -65,7 +77,7 @@ def test_a_pause_fills_it_and_no_more() -> None:
 
 
 def test_keys_do_not_share() -> None:
-    limits = KeyLimits(concurrency=0, rate=1)
+    limits = KeyLimits(concurrency=0, rate=1, streams=0)
     limits.charge("alice", cost=1000)
     assert refusal(limits, "alice")[0] == 429
     limits.check("bob", 0)

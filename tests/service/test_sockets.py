@@ -29,8 +29,8 @@ def pack(**fields: object) -> bytes:
 
 def live(service: Service) -> Iterator[Generation]:
     """Those that wait or run, in order of arrival."""
-    generations = service.generations
-    return iter([*generations._running.values(), *generations._waiting.values()])
+    under_way = service.generations.under_way
+    return iter([*under_way.running.values(), *under_way.waiting.values()])
 
 
 async def started(service: Service, count: int = 1) -> list[Generation]:

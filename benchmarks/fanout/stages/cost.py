@@ -83,7 +83,7 @@ class Pipeline(Costs, frozen=True, kw_only=True, tag="pipeline"):
 
     @property
     def goals(self) -> list[Goal]:
-        return [*super().goals, Goal("previews that came, of those sent", Range.of(self.delivered), unit="%")]
+        return [*super().goals, Goal("previews that came, of those due", Range.of(self.delivered), unit="%")]
 
 
 class Peers(Costs, frozen=True, kw_only=True, tag="peers"):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from benchmarks.comparison import Range
 from benchmarks.engine.goals import Goal
 from benchmarks.engine.pace import Pace
-from benchmarks.fanout.processes import connected, running_server
+from benchmarks.fanout.processes import Server, connected, running_server
+from benchmarks.fanout.readers import Arrivals
 from benchmarks.fanout.stages.cost import PREVIEW_BYTES
 from benchmarks.results import Spread, spread
 from benchmarks.tables import table
@@ -21,11 +23,15 @@ WARM_UP_SECONDS = 3.0
 
 
 class StreamsRound(msgspec.Struct, frozen=True, kw_only=True):
-    """`delay`: seconds from the worker's write to the client's read; `cpu_share` of one core, of the service."""
+    """`delay`: seconds from when a preview is due at the worker to when the client has it. Of the previews that were
+    due, `delivered` is the share that came, and `gave_way` the share that newer ones took the place of. `cpu_share` of
+    one core, of the service.
+    """
 
     seconds: float
     delay: Spread | None
     delivered: float
+    gave_way: float
     cpu_share: float
 
 
@@ -52,7 +58,9 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True, tag="streams"):
 
     def table(self) -> str:
         rows = [(f"{number}", *_cells(each)) for number, each in enumerate(self.rounds, 1)]
-        head = table(("round", "p50, ms", "p90, ms", "p99, ms", "max, ms", "delivered", "CPU of a core"), rows)
+        head = table(
+            ("round", "p50, ms", "p90, ms", "p99, ms", "max, ms", "delivered", "gave way", "CPU of a core"), rows
+        )
         return f"{head}\n\nopened in {self.connect_seconds:.1f} s; service: {self.service_mib:.0f} MiB"
 
 
@@ -70,29 +78,43 @@ def measure(
         with connected(server.url, streams) as readers:
             connect_seconds = time.monotonic() - began
             time.sleep(warm_up)
-            windows = []
-            for _ in pace.rounds():
-                began = time.monotonic()
-                share = server.cpu_share(seconds)
-                windows.append((began, time.monotonic(), share))
+            windows = [_watch(server, seconds) for _ in pace.rounds()]
             memory = server.resident_kib / 1024
             arrivals = readers.arrivals()
-    delays = [arrivals.delays_between(began, ended) for began, ended, _ in windows]
     return Streams(
         streams=streams,
         interval=interval,
         connect_seconds=connect_seconds,
         service_mib=memory,
-        rounds=[
-            StreamsRound(
-                seconds=ended - began,
-                delay=spread(each),
-                delivered=len(each) / (streams * (ended - began) / interval),
-                cpu_share=share,
-            )
-            for each, (began, ended, share) in zip(delays, windows, strict=True)
-        ],
-        quantiles=quantiles([delay for each in delays for delay in each]),
+        rounds=[_round(arrivals, window, streams / interval) for window in windows],
+        quantiles=quantiles([delay for each in windows for delay in arrivals.delays_between(each.began, each.ended)]),
+    )
+
+
+class Window(NamedTuple):
+    """From `began` to `ended`, in monotonic seconds."""
+
+    began: float
+    ended: float
+    cpu_share: float
+
+
+def _watch(server: Server, seconds: float) -> Window:
+    began = time.monotonic()
+    share = server.cpu_share(seconds)
+    return Window(began, time.monotonic(), share)
+
+
+def _round(arrivals: Arrivals, window: Window, rate: float) -> StreamsRound:
+    """With `rate` previews a second due."""
+    began, ended, share = window
+    delays, num_due = arrivals.delays_between(began, ended), rate * (ended - began)
+    return StreamsRound(
+        seconds=ended - began,
+        delay=spread(delays),
+        delivered=len(delays) / num_due,
+        gave_way=arrivals.skipped_between(began, ended) / num_due,
+        cpu_share=share,
     )
 
 
@@ -105,4 +127,4 @@ def _cells(each: StreamsRound) -> tuple[str, ...]:
     delay = each.delay
     figures = (delay.p50, delay.p90, delay.p99, delay.max) if delay else ()
     cells = [f"{value * 1000:.1f}" for value in figures] or [""] * 4
-    return (*cells, f"{each.delivered:.1%}", f"{each.cpu_share:.0%}")
+    return (*cells, f"{each.delivered:.1%}", f"{each.gave_way:.1%}", f"{each.cpu_share:.0%}")

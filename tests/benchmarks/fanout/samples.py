@@ -2,11 +2,20 @@
 
 from benchmarks.environment import describe_environment
 from benchmarks.fanout.results import Measurement, Result
+from benchmarks.fanout.stages.admission import Admission, Beside
 from benchmarks.fanout.stages.cost import Peers, Pipeline, Write
 from benchmarks.fanout.stages.idle import Idle, Point
 from benchmarks.fanout.stages.stalled import Stalled, StalledRound
 from benchmarks.fanout.stages.streams import Streams, StreamsRound
-from benchmarks.results import spread
+from benchmarks.results import Spread, spread
+
+
+def make_spread(median: float) -> Spread:
+    """Of three values: half the median, itself, and a hundred times as much."""
+    values = spread([median / 2, median, median * 100])
+    assert values is not None
+    return values
+
 
 VERSIONS = {"aiohttp": "3.14.5"}
 
@@ -24,7 +33,9 @@ RESULTS: dict[str, Result] = {
         interval=1.0,
         connect_seconds=20.0,
         service_mib=300.0,
-        rounds=[StreamsRound(seconds=10.0, delay=spread([0.001, 0.002, 0.1]), delivered=1.0, cpu_share=0.3)],
+        rounds=[
+            StreamsRound(seconds=10.0, delay=spread([0.001, 0.002, 0.1]), delivered=0.97, gave_way=0.02, cpu_share=0.3)
+        ],
         quantiles=[0.001 * percent for percent in range(1, 102)],
     ),
     "idle": Idle(
@@ -39,6 +50,17 @@ RESULTS: dict[str, Result] = {
         rounds=[
             StalledRound(service_kib=240.0, kernel_kib=130.0, delay_alone=spread([0.001]), delay_beside=spread([0.002]))
         ],
+    ),
+    "admission": Admission(
+        besides=[
+            Beside(state=state, under_way=number, rounds=[make_spread(p50) for p50 in medians])
+            for state, number, medians in (
+                ("wait", 10, [40e-6, 50e-6]),
+                ("wait", 5000, [48e-6, 50e-6]),
+                ("run", 10, [40e-6, 40e-6]),
+                ("run", 5000, [80e-6, 100e-6]),
+            )
+        ]
     ),
     "peers": Peers(
         event_bytes=20_139,

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from benchmarks.fanout.plots import draw_costs, draw_delays, draw_memory, plot_all
+from benchmarks.fanout.plots import draw_costs, draw_delays, draw_memory, plot_all, reference
 from benchmarks.fanout.stages.cost import Peers
 from benchmarks.fanout.stages.idle import Idle
 from benchmarks.fanout.stages.streams import Streams
@@ -28,6 +28,13 @@ def test_all_is_drawn_into_one_file(tmp_path: Path) -> None:
 
 def test_nothing_is_drawn_of_nothing(tmp_path: Path) -> None:
     assert plot_all([make_measurement("write")], tmp_path) == []
+    assert reference([make_measurement("write")]) == ""
+
+
+def test_a_page_shows_the_file_that_is_drawn(tmp_path: Path) -> None:
+    measurements = [make_measurement("idle")]
+    (path,) = plot_all(measurements, tmp_path)
+    assert reference(measurements) == f"![The fan-out: idle]({path.name})"
 
 
 def test_costs_are_in_microseconds() -> None:

@@ -41,7 +41,7 @@ def test_a_server_that_stands_still_takes_no_time() -> None:
         server.stand_still()
         wait_until(lambda: server.main.status() == psutil.STATUS_STOPPED)
         spent = server.cpu_seconds
-        assert server.cpu_share(0.1) == 0
+        assert server.cpu_share(0.1) < 0.01  # what its threads did while they came to a stand
         server.go_on()
         wait_until(lambda: server.cpu_seconds > spent)
 
@@ -68,5 +68,6 @@ def test_what_is_measured_here_has_the_served_core() -> None:
 
 
 def test_delays_of_a_window() -> None:
-    arrivals = Arrivals(at=[1.0, 2.0, 3.0], delays=[0.1, 0.2, 0.3], num_ended=0)
+    arrivals = Arrivals(at=[1.0, 2.0, 3.0], delays=[0.1, 0.2, 0.3], skipped=[1, 2, 4], num_ended=0)
     assert arrivals.delays_between(2.0, 3.0) == [0.2]
+    assert arrivals.skipped_between(1.0, 3.0) == 3

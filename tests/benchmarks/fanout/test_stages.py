@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.engine.pace import Pace
-from benchmarks.fanout.stages import cost, idle, stalled, streams
+from benchmarks.fanout.stages import admission, cost, idle, stalled, streams
 from benchmarks.fanout.stages.idle import Point, slopes
 from benchmarks.fanout.stages.streams import quantiles
 
@@ -60,6 +60,20 @@ def test_stalled_readers_are_beside_others(pace: Pace) -> None:
     assert measured.delay_alone is not None
     assert measured.delay_beside is not None
     assert measured.total_kib == measured.service_kib + measured.kernel_kib
+
+
+def test_admissions_are_measured_beside_crowds_that_take_turns(pace: Pace) -> None:
+    result = admission.measure(pace, under_way=(2, 40), count=3, settle=0)
+    assert [(each.state, each.under_way) for each in result.besides] == [
+        ("wait", 2),
+        ("wait", 40),
+        ("run", 2),
+        ("run", 40),
+    ]
+    for each in result.besides:
+        assert [taken.n for taken in each.rounds] == [3]
+        assert each.rounds[0].min > 0
+    assert [goal.bound for goal in result.goals] == ["at most 2.00x", "at most 2.00x"]
 
 
 def test_slopes_are_taken_from_point_to_point() -> None:

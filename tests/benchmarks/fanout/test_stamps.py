@@ -1,24 +1,33 @@
+import base64
 import time
 
+import pytest
+
 from benchmarks.fanout.events import chunk_of, data_of, preview_frame
-from benchmarks.fanout.stamps import filling, sent_at, stamped
+from benchmarks.fanout.stamps import Stamp, filling, stamp_of, stamped
 from benchmarks.sse import EventParser
 
 
-def test_an_event_tells_when_its_preview_was_made() -> None:
+def test_an_event_tells_when_its_preview_was_due() -> None:
     before = time.monotonic()
     (event,) = EventParser().feed(chunk_of(preview_frame(15_000)))
-    sent = sent_at(event)
-    assert sent is not None
-    assert before <= sent <= time.monotonic()
+    stamp = stamp_of(event)
+    assert stamp is not None
+    assert stamp.number == 1
+    assert before <= stamp.due <= time.monotonic()
+
+
+@pytest.mark.parametrize("stamp", [Stamp(0.0, 0), Stamp(12.5, 3), Stamp(9_999_999_999.0, 999_999_999_999)])
+def test_a_stamp_is_read_back(stamp: Stamp) -> None:
+    assert stamp_of(b'{"url":"data:image/jpeg;base64,' + base64.b64encode(stamped(bytes(30), stamp))) == stamp
 
 
 def test_an_event_without_a_picture_tells_nothing() -> None:
-    assert sent_at(b'{"status":"queued"}') is None
+    assert stamp_of(b'{"status":"queued"}') is None
 
 
 def test_a_stamp_leaves_the_length_as_it_is() -> None:
-    assert len(filling(1000)) == len(stamped(filling(1000))) == 1000
+    assert len(filling(1000)) == len(stamped(filling(1000), Stamp(1.0, 1))) == 1000
     assert filling(1000) == filling(1000) != filling(1000)[::-1]
 
 

@@ -1,26 +1,61 @@
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
 from benchmarks.fanout.wheel import TICK_SECONDS, Wheel
 
 
-async def turn(wheel: Wheel[str], num_sends: int) -> list[list[str]]:
-    """The first so many groups that have their turn together."""
-    groups: list[list[str]] = []
-    done = asyncio.Event()
+class Turn(NamedTuple):
+    members: list[str]
+    due: float
+    came_at: float
 
-    async def send(members: Sequence[str]) -> None:
-        groups.append(list(members))
-        if len(groups) == num_sends:
-            done.set()
+
+async def turns(wheel: Wheel[str], num_sends: int, stand_still: float = 0.0) -> list[Turn]:
+    """The first so many; the process stands still for so long during the first one."""
+    done: list[Turn] = []
+    enough = asyncio.Event()
+
+    async def send(members: Sequence[str], due: float) -> None:
+        done.append(Turn(list(members), due, time.monotonic()))
+        if len(done) == 1:
+            time.sleep(stand_still)  # noqa: ASYNC251 - nothing else must run
+        if len(done) == num_sends:
+            enough.set()
 
     turning = asyncio.create_task(wheel.run(send))
-    await done.wait()
+    await enough.wait()
     turning.cancel()
-    return groups[:num_sends]
+    return done[:num_sends]
+
+
+async def turn(wheel: Wheel[str], num_sends: int) -> list[list[str]]:
+    """The first so many groups that have their turn together."""
+    return [each.members for each in await turns(wheel, num_sends)]
+
+
+async def test_turns_come_when_they_are_due_and_not_before() -> None:
+    wheel: Wheel[str] = Wheel(interval=TICK_SECONDS)
+    wheel.add("a")
+    one, two = await turns(wheel, num_sends=2)
+    assert one.came_at >= one.due
+    assert two.came_at >= two.due
+    assert two.due - one.due >= 0.99 * TICK_SECONDS
+
+
+async def test_late_turns_are_caught_up_on_up_to_a_whole_interval() -> None:
+    wheel: Wheel[str] = Wheel(interval=10 * TICK_SECONDS)
+    for name in "abcdefghij":
+        wheel.add(name)
+    began, *late = await turns(wheel, num_sends=7, stand_still=6 * TICK_SECONDS)
+    assert [round((each.due - began.due) / TICK_SECONDS) for each in late] == [1, 2, 3, 4, 5, 6]
+    began, after = await turns(wheel, num_sends=2, stand_still=25 * TICK_SECONDS)
+    assert after.came_at - after.due >= 10 * TICK_SECONDS
+    assert after.due - began.due >= 14.9 * TICK_SECONDS
 
 
 async def test_everybody_has_a_turn_in_every_interval() -> None:
