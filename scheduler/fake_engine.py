@@ -17,6 +17,9 @@ FAILING_PROMPT = "fail this request"
 RAISING_PROMPT = "raise in this batch"
 """A batch with a request of this prompt makes the engine raise."""
 
+MAX_WORDS = 77
+"""Of a prompt; the rest is cut, as a text encoder cuts tokens."""
+
 GATE_TIMEOUT = 30.0
 SHORTEST_STEP = 1e-4
 GREY = 128
@@ -141,7 +144,8 @@ class FakeEngine:
         pixels = picture(params, steps_done)
         preview = pixels if params.preview_due(step_index) else None
         image = pixels if steps_done == params.num_steps else None
-        return RequestOutput(request, steps_done, preview, image)
+        is_long = len(params.prompt.split()) > MAX_WORDS
+        return RequestOutput(request, steps_done, preview, image, prompt_truncated=is_long)
 
     def _expose(self, output: RequestOutput) -> RequestOutput:
         """What can be told at once; a picture that has to be developed comes later."""

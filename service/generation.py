@@ -129,6 +129,11 @@ class Generation:
         return [image.finished for image in self.images if image.finished] if self.status == "succeeded" else []
 
     @property
+    def prompt_truncated(self) -> bool:
+        """Whether the text encoders read only the beginning of its prompt; known once it has succeeded."""
+        return any(picture.prompt_truncated for picture in self.pictures)
+
+    @property
     def timings(self) -> dict[str, float]:
         """Seconds by phase, of the image that took longest; empty until it has succeeded."""
         slowest = max(self.pictures, key=lambda picture: picture.timings.get("total", 0.0), default=None)

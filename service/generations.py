@@ -139,7 +139,7 @@ class Generations:
             seed=params.seed,
             width=params.width,
             height=params.height,
-            prompt_truncated=any(picture.prompt_truncated for picture in generation.pictures),
+            prompt_truncated=generation.prompt_truncated,
             images=_image_records(generation),
             error=generation.error,
             timings=generation.timings,

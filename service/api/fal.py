@@ -9,6 +9,7 @@ from service import access
 from service.api.admission import counted, read_params, request_id_headers
 from service.api.encodings import json_data_url_of
 from service.api.failures import failure_frame, wait_for_pictures
+from service.api.notices import notices
 from service.api.streaming import stream_to_its_end
 from service.generation import Event, Generation
 from service.keys import METRICS
@@ -27,12 +28,16 @@ class FalImage(BaseModel):
 
 
 class FalOutput(BaseModel):
-    """The finished pictures; `image` is the first of `images`, `seed` its seed. Timings in seconds."""
+    """The finished pictures; `image` is the first of `images`, `seed` its seed. Timings in seconds.
+
+    `prompt_truncated` is there only where the model read no more than the beginning of the prompt.
+    """
 
     image: FalImage
     images: list[FalImage]
     seed: int
     timings: dict[str, float]
+    prompt_truncated: bool = False
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
@@ -77,7 +82,7 @@ def output_of(generation: Generation) -> dict[str, object]:
 
 def _images(generation: Generation) -> dict[str, object]:
     images = [_image(picture) for picture in generation.pictures]
-    return {"image": images[0], "images": images}
+    return {"image": images[0], "images": images, **notices(generation)}
 
 
 def _image(picture: Preview | Finished) -> dict[str, object]:

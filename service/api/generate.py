@@ -11,6 +11,7 @@ from service.api import websocket
 from service.api.admission import counted
 from service.api.encodings import ENCODINGS
 from service.api.failures import failure_frame
+from service.api.notices import notices
 from service.api.sockets import is_handshake
 from service.api.streaming import EventId, last_event_id, stream_to_its_end
 from service.errors import ApiError, Problem
@@ -85,7 +86,8 @@ def _final_frames(event: Event, encoding: str) -> Iterator[tuple[int, bytes]]:
 def _image_frame(
     picture: Preview | Finished, step: int, index: int, generation: Generation, event_id: str, encoding: str
 ) -> bytes:
-    data = {"step": step, "total_steps": generation.params.num_steps, "image": ENCODINGS[encoding](picture)}
+    data: dict[str, object] = {"step": step, "total_steps": generation.params.num_steps}
+    data |= {"image": ENCODINGS[encoding](picture), **notices(generation)}
     if len(generation.images) > 1:
         data["image_index"] = index
     return sse_frame(ascii_json(data), event_id=event_id)

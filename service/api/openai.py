@@ -19,6 +19,7 @@ from service.api.addresses import origin
 from service.api.admission import counted, read_body, request_id_headers
 from service.api.encodings import base64_of, json_base64_of
 from service.api.failures import failure_of, wait_for_pictures
+from service.api.notices import notices
 from service.api.streaming import stream_to_its_end
 from service.errors import ApiError, not_found
 from service.generation import Event, Generation
@@ -149,6 +150,8 @@ class OpenAIImages(BaseModel):
     quality: Quality
     size: str
     usage: dict[str, object] = NO_USAGE
+    prompt_truncated: bool | None = None
+    """There only where the model read no more than the beginning of the prompt."""
 
 
 class OpenAIModel(BaseModel):
@@ -261,6 +264,7 @@ def _told(generation: Generation, quality: Quality) -> dict[str, Any]:
         "output_format": params.image_format,
         "quality": quality,
         "size": f"{params.width}x{params.height}",
+        **notices(generation),
     }
 
 

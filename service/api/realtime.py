@@ -8,6 +8,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.http import WSMessage
 
 from scheduler.messages import Finished, Preview
+from service.api.notices import notices
 from service.api.sockets import Dialect, Message, SocketBody, read_json, serve_socket, unreadable
 from service.errors import ApiError
 from service.generation import Event
@@ -39,7 +40,7 @@ class FalDialect(Dialect):
             "seed": generation.params.seed,
         }
         if preview is None:
-            data["timings"] = generation.timings
+            data |= {"timings": generation.timings, **notices(generation)}
         elif len(generation.images) > 1:
             data["image_index"] = event.image_index
         return [msgspec.msgpack.encode(data)]

@@ -8,6 +8,7 @@ from aiohttp.http import WSMessage
 
 from scheduler.messages import Finished, Preview
 from service.api.encodings import ENCODINGS, Encoding
+from service.api.notices import notices
 from service.api.sockets import Dialect, Message, SocketBody, read_json, serve_socket, unreadable
 from service.errors import ApiError
 from service.generation import Event
@@ -37,7 +38,7 @@ class JsonDialect(Dialect):
         images = [
             _image(picture, total, event, index, asked) for index, picture in enumerate(event.generation.pictures)
         ]
-        return [*images, _message({"done": True}, asked.request_id)]
+        return [*images, _message({"done": True, **notices(event.generation)}, asked.request_id)]
 
     def refuse(self, error: ApiError, request_id: str | None) -> Message:
         return _message({"error": error.body.error.model_dump(), "detail": str(error)}, request_id)
