@@ -1,4 +1,4 @@
-"""A request's first moment in the engine: prompt encoded, noise drawn, sampler set to the first timestep."""
+"""A request's first moment in the engine: prompt encoded, noise drawn, the course of its steps known."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from scheduler.request import GenerateParams, Request
+from scheduler.sdxl.course import EARLIER, survey
 from scheduler.sdxl.prompts import Lookups, PromptEncoder, TextEmbedding
-from scheduler.sdxl.sampler import draw_noise
+from scheduler.sdxl.sampler import Sampler, draw_noise
 from scheduler.sdxl.trajectory import Trajectory
+from scheduler.sdxl.upload import upload
 from scheduler.sdxl.weights import Model
 
 Embeddings = Mapping[str, TextEmbedding]
@@ -37,28 +39,27 @@ class Admission:
 
     def _start(self, request: Request, embeddings: Embeddings) -> Trajectory:
         params, model = request.params, self._model
-        sampler = model.make_sampler(params.sampler)
-        # On the CPU, where diffusers keeps its tables: looking something up by a timestep must not wait for the device.
-        sampler.set_timesteps(params.num_steps, device="cpu")
-        sampler.set_begin_index(0)
+        course = survey(model.prototypes.get(params.sampler), params.num_steps)
         generator = torch.Generator().manual_seed(params.seed)
-        noise = draw_noise(model.latent_shape(params), generator, model.device)
+        latents = draw_noise(model.latent_shape(params), generator, model.device) * course.initial_sigma
         return Trajectory(
             request=request,
-            sampler=sampler,
+            course=course,
+            sampler=None if course.is_linear else self._make_sampler(params),
             generator=generator,
             prompt=embeddings[params.prompt],
             negative=self._negative(params, embeddings),
-            timesteps=sampler.timesteps.to(model.device, torch.float32),
-            guidance=self._guidance(params),
             time_ids=self._time_ids(params),
             timestep_cond=self._timestep_cond(params),
-            latents=noise * sampler.init_noise_sigma,
+            state=torch.cat([latents, latents.new_zeros(EARLIER, *latents.shape[1:])]),
         )
 
-    def _guidance(self, params: GenerateParams) -> Tensor:
-        numbers = [params.guidance_scale, params.guidance_rescale]
-        return torch.tensor(numbers, dtype=torch.float32, device=self._model.device)
+    def _make_sampler(self, params: GenerateParams) -> Sampler:
+        """At its first timestep. Its tables are on the CPU: looking something up must not wait for the device."""
+        sampler = self._model.make_sampler(params.sampler)
+        sampler.set_timesteps(params.num_steps, device="cpu")
+        sampler.set_begin_index(0)
+        return sampler
 
     def _negative(self, params: GenerateParams, embeddings: Embeddings) -> TextEmbedding | None:
         if not self._is_guided(params):
@@ -70,7 +71,7 @@ class Admission:
         """[6]: by default, a picture of its own size that was not cropped."""
         size = (params.height, params.width)
         numbers = [*(params.original_size or size), *params.crop, *(params.target_size or size)]
-        return torch.tensor(numbers, dtype=self._model.dtype, device=self._model.device)
+        return upload(torch.tensor(numbers, dtype=self._model.dtype), self._model.device)
 
     def _timestep_cond(self, params: GenerateParams) -> Tensor | None:
         """[dim] for a guidance-distilled model, which is told the guidance scale."""
@@ -79,5 +80,4 @@ class Admission:
             return None
         scale = torch.tensor([params.guidance_scale - 1])
         cond = self._model.pipe.get_guidance_scale_embedding(scale, embedding_dim=unet.config.time_cond_proj_dim)
-        row: Tensor = cond[0].to(self._model.device, self._model.dtype)
-        return row
+        return upload(cond[0].to(self._model.dtype), self._model.device)

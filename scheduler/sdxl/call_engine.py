@@ -54,6 +54,7 @@ class CallEngine:
             failed = [failure(request, request.steps_done, error) for request, error in called.failures]
             on_step(report(self._pictures, [], watch, StepCounts(), failed))
 
+    @torch.inference_mode()
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
         return self._pictures.collect(wait=wait)
 

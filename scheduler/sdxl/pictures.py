@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -23,6 +23,10 @@ from scheduler.sdxl.weights import Model
 # is faster: tensors that are beyond what the allocator keeps come as new pages every time.
 CHUNK_LATENT_PIXELS = {"cpu": 64 * 64, "mps": 128 * 128, "cuda": 128 * 128}
 MOST_UNDERWAY = 4  # previews of a request; two are usual, because the program is a step ahead of the device
+# Chunks for the full VAE. One is decoded and the next is behind it; more would fill the device's queue of kernels, and
+# the program would wait to put any into it. What waits is small, but where it grows without end, steps have to wait.
+MOST_CHUNKS_UNDERWAY = 2
+MOST_CHUNKS_WAITING = 32
 
 Stage = Literal["preview_decode", "vae_decode"]
 Failures = list[tuple["Slice", Exception]]
@@ -47,6 +51,11 @@ class Slice:
         """What is decoded if anything is: the latents at the end, before it the clean ones that are predicted."""
         return self.latents if self.is_done else self.x0
 
+    def copied(self) -> "Slice":
+        """By itself: a view of the batch's tensors would keep all of them in memory."""
+        own = self.shown.clone()
+        return replace(self, latents=own, x0=own)
+
     def output(self, preview: Pixels | None = None, image: Pixels | None = None) -> RequestOutput:
         return RequestOutput(
             self.request, self.steps_done, preview=preview, image=image, prompt_truncated=self.prompt_truncated
@@ -66,7 +75,7 @@ class Pictures:
     """Makes what is due after a step, aside of the steps.
 
     All previews of one size share a decode, and so do finished pictures, in chunks. Decodes are given out in the order
-    in which they began.
+    in which they began; few chunks are begun at a time.
     """
 
     def __init__(self, model: Model, aside: Aside, memory: Memory, clock: Callable[[], float] = time.monotonic) -> None:
@@ -77,20 +86,25 @@ class Pictures:
         self.memory = memory
         self._clock = clock
         self._underway: deque[Decoding] = deque()
+        self._waiting: deque[Sequence[Slice]] = deque()  # chunks of finished pictures
+        self._failed: list[RequestOutput] = []  # still to be given out
         self._seconds: dict[str, float] = {}
 
     def start(self, slices: Sequence[Slice]) -> list[RequestOutput]:
         """Begins the decodes that follow a step, and returns what can be told of them with the step itself."""
-        was_idle = not self._underway
-        failures = self._start_previews([each for each in slices if self._takes_preview(each)])
-        failures += self._start_images([each for each in slices if each.is_done])
-        return failures + (self.collect(wait=False) if was_idle else [])
+        was_idle = not (self._underway or self._waiting or self._failed)
+        self._start_previews([each for each in slices if self._takes_preview(each)])
+        self._waiting.extend(chunked([each.copied() for each in slices if each.is_done]))
+        self._begin_images()
+        return self.collect(wait=False) if was_idle else []
 
     def collect(self, *, wait: bool) -> list[RequestOutput]:
         """What is ready of requests that still live; with `wait`, at least something, or nothing is being made."""
-        outputs: list[RequestOutput] = []
+        self._begin_images()
+        outputs = _of_the_living(self._failed)
+        self._failed = []
         while self._underway and (self._underway[0].made.is_ready() or (wait and not outputs)):
-            outputs += [each for each in self._finish(self._underway.popleft()) if each.request.is_live]
+            outputs += _of_the_living(self._finish(self._underway.popleft()))
         return outputs
 
     def take_seconds(self) -> dict[str, float]:
@@ -112,7 +126,7 @@ class Pictures:
     def _num_underway(self, request: Request) -> int:
         return sum(each.request is request for decoding in self._underway for each in decoding.slices)
 
-    def _start_previews(self, due: Sequence[Slice]) -> list[RequestOutput]:
+    def _start_previews(self, due: Sequence[Slice]) -> None:
         """A preview that does not fit even alone is left out: the picture itself may still come."""
         groups: dict[int, list[Slice]] = defaultdict(list)
         for each in due:
@@ -120,12 +134,22 @@ class Pictures:
         failures: Failures = []
         for num_halvings, group in groups.items():
             failures += self._start("preview_decode", group, partial(self._decoder.decode, num_halvings=num_halvings))
-        return [_failed(each, error) for each, error in failures if not is_out_of_memory(error)]
+        self._failed += [_failed(each, error) for each, error in failures if not is_out_of_memory(error)]
 
-    def _start_images(self, done: Sequence[Slice]) -> list[RequestOutput]:
-        decoder = partial(decode, self.model.pipe.vae)
-        failures = [each for chunk in chunked(done) for each in self._start("vae_decode", chunk, decoder)]
-        return [_failed(each, error) for each, error in self._start_in_tiles(failures)]
+    def _begin_images(self) -> None:
+        """The chunks that are next, as far as there is room."""
+        while self._waiting:
+            underway = [each.made for each in self._underway if each.stage == "vae_decode"]
+            busy = [made for made in underway if not made.is_ready()]
+            if len(busy) >= MOST_CHUNKS_UNDERWAY:
+                if len(self._waiting) <= MOST_CHUNKS_WAITING:
+                    return
+                busy[0].take()
+            self._start_images([each for each in self._waiting.popleft() if each.request.is_live])
+
+    def _start_images(self, chunk: Sequence[Slice]) -> None:
+        failures = self._start("vae_decode", chunk, partial(decode, self.model.pipe.vae))
+        self._failed += [_failed(each, error) for each, error in self._start_in_tiles(failures)]
 
     def _start_in_tiles(self, failures: Failures) -> Failures:
         """Tries those again that did not fit even alone, and returns those that fail for good."""
@@ -167,6 +191,10 @@ def chunked(done: Sequence[Slice]) -> Iterator[Sequence[Slice]]:
         latents = done[0].latents
         length = max(1, CHUNK_LATENT_PIXELS[latents.device.type] // latents[0, 0].numel())
         yield from (done[start : start + length] for start in range(0, len(done), length))
+
+
+def _of_the_living(outputs: Sequence[RequestOutput]) -> list[RequestOutput]:
+    return [each for each in outputs if each.request.is_live]
 
 
 def _failed(each: Slice, error: Exception) -> RequestOutput:

@@ -10,6 +10,7 @@ from diffusers import LCMScheduler
 from torch import Tensor
 
 from scheduler.sdxl.untyped import NoiseSampler
+from scheduler.sdxl.upload import upload
 
 Generators = torch.Generator | Sequence[torch.Generator]
 
@@ -18,7 +19,8 @@ class Sampler:
     """One run through the timesteps, for the rows of one request or of one pipeline call.
 
     Speaks as much of diffusers' interface as the pipeline needs of its `scheduler`, so that it can be in that place.
-    Latents are fp32 on both sides of a step; the UNet's dtype lives only between `scale_model_input` and `step`.
+    Latents keep their dtype from step to step, which is fp32; the UNet's lives only between `scale_model_input` and
+    `step`.
     """
 
     order = 1
@@ -70,7 +72,7 @@ class Sampler:
         """[n, 4, h/8, w/8] UNet output and fp32 latents -> fp32 latents one step on. Leaves x0 in `x0`."""
         assert not return_dict, "the pipeline asks for a tuple"
         kwargs = {"generator": generator} if self._takes_generator else {}
-        output = self._inner.step(model_output.float(), timestep, sample, **kwargs)
+        output = self._inner.step(model_output.to(sample.dtype), timestep, sample, **kwargs)
         self.x0 = self._x0_of(output)
         latents: Tensor = output.prev_sample
         return (latents,)
@@ -83,4 +85,4 @@ class Sampler:
 
 def draw_noise(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
     """Normal noise in fp32, drawn on the CPU, so that a seed gives the same picture on any device."""
-    return torch.randn(shape, generator=generator).to(device)
+    return upload(torch.randn(shape, generator=generator), device)

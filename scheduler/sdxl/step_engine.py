@@ -15,7 +15,8 @@ from scheduler.sdxl.failures import failure
 from scheduler.sdxl.memory import Fitted, Memory, is_any_error
 from scheduler.sdxl.pictures import Pictures, Slice
 from scheduler.sdxl.results import StepCounts, report
-from scheduler.sdxl.rows import Rows, gather, scatter
+from scheduler.sdxl.rows import Rows, gather, guide
+from scheduler.sdxl.stepping import advance
 from scheduler.sdxl.timing import Stopwatch
 from scheduler.sdxl.trajectory import Trajectory
 from scheduler.sdxl.weights import Model
@@ -23,10 +24,10 @@ from scheduler.sdxl.weights import Model
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one UNet call gave: each trajectory with its own [1, 4, h/8, w/8] fp32."""
+    """What one UNet call gave: for each trajectory of `rows` its own [4, h/8, w/8] fp32, guidance applied."""
 
-    num_rows: int
-    shares: Sequence[tuple[Trajectory, Tensor]]
+    rows: Rows
+    guided: Tensor
 
 
 class StepEngine:
@@ -57,12 +58,15 @@ class StepEngine:
         with watch.stage("unet"):
             predicted = self._memory.fit(trajectories, self._predict)
         with watch.stage("sampler"):
-            failed += self._advance(predicted)
+            for prediction in predicted.results:
+                advance(prediction.rows, prediction.guided)
+        failed += [failure(each.request, each.steps_done, error) for each, error in predicted.failures]
         counts = self._counts(predicted)
         ids = {each.request.id for each in failed}
         slices = [_slice(each) for each in trajectories if each.request.id not in ids]
         on_step(report(self._pictures, slices, watch, counts, failed))
 
+    @torch.inference_mode()
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
         return self._pictures.collect(wait=wait)
 
@@ -81,7 +85,7 @@ class StepEngine:
 
     def _predict(self, trajectories: Sequence[Trajectory]) -> Prediction:
         rows = gather(trajectories)
-        return Prediction(rows.num_rows, scatter(rows, self._call_unet(rows)))
+        return Prediction(rows, guide(rows, self._call_unet(rows)))
 
     def _call_unet(self, rows: Rows) -> Tensor:
         """[rows, 4, h/8, w/8] in the UNet's dtype."""
@@ -95,21 +99,15 @@ class StepEngine:
         )[0]
         return prediction
 
-    def _advance(self, predicted: Fitted[Trajectory, Prediction]) -> list[RequestOutput]:
-        """Each trajectory takes its step; returns those that cannot, and those that had no prediction."""
-        failed = [failure(each.request, each.steps_done, error) for each, error in predicted.failures]
-        for trajectory, share in [share for prediction in predicted.results for share in prediction.shares]:
-            try:
-                trajectory.advance(share)
-            except Exception as error:  # noqa: BLE001 - each has a noise sampler of its own, so it fails alone
-                failed.append(failure(trajectory.request, trajectory.steps_done, error))
-        return failed
+    def _num_padding(self, rows: Rows) -> int:
+        return self.model.num_padding(rows.num_rows, rows.trajectories[0].params)
 
     def _counts(self, predicted: Fitted[Trajectory, Prediction]) -> StepCounts:
-        rows = [prediction.num_rows for prediction in predicted.results]
+        rows = [prediction.rows.num_rows for prediction in predicted.results]
         hits, misses = self._admission.take_lookups()
         return StepCounts(
             num_rows=sum(rows),
+            padded_rows=sum(self._num_padding(prediction.rows) for prediction in predicted.results),
             fitting_rows=None if predicted.is_whole else max(rows, default=None),
             prompt_hits=hits,
             prompt_misses=misses,

@@ -62,7 +62,8 @@ class CudaStreams:
         return host.copy_(tensor, non_blocking=True)
 
     def mark(self) -> Event:
-        event: Event = cuda.current_stream(self._device).record_event(cuda.Event(enable_timing=True))
+        # Blocking: who waits for it sleeps, and leaves the CPU to the threads that encode pictures.
+        event: Event = cuda.current_stream(self._device).record_event(cuda.Event(enable_timing=True, blocking=True))
         return event
 
     def empty_cache(self) -> None:

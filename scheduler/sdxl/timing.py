@@ -4,9 +4,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from torch.profiler import record_function
+
 
 class Stopwatch:
-    """Seconds by stage. On an accelerator, work is queued: its time shows in the stage that waits for it."""
+    """Seconds by stage. On an accelerator, work is queued: its time shows in the stage that waits for it.
+
+    PyTorch's profiler sees the stages by the same names.
+    """
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -19,5 +24,6 @@ class Stopwatch:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
-        yield
+        with record_function(name):
+            yield
         self.stages[name] = self.stages.get(name, 0.0) + time.perf_counter() - started

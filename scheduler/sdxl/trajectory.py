@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from scheduler.request import GenerateParams, Request
+from scheduler.sdxl.course import Course, StepWeights
 from scheduler.sdxl.prompts import TextEmbedding
 from scheduler.sdxl.sampler import Sampler
 
@@ -14,17 +15,16 @@ from scheduler.sdxl.sampler import Sampler
 class Trajectory:
     # Set on admission.
     request: Request
-    sampler: Sampler
+    course: Course
+    sampler: Sampler | None  # takes the steps where the course is not linear
     generator: torch.Generator
     prompt: TextEmbedding
     negative: TextEmbedding | None  # None: no guidance
-    timesteps: Tensor  # [steps] fp32, where the UNet is; those of the sampler are on the CPU
-    guidance: Tensor  # [2] fp32: scale and rescale
     time_ids: Tensor  # [6]
     timestep_cond: Tensor | None  # [dim]
 
     # Written by each step.
-    latents: Tensor  # [1, 4, h/8, w/8] fp32
+    state: Tensor  # [1 + EARLIER, 4, h/8, w/8] fp32: the latents, and the x0s of the steps before, the latest first
     steps_done: int = 0
 
     @property
@@ -32,21 +32,24 @@ class Trajectory:
         return self.request.params
 
     @property
-    def timestep(self) -> Tensor:
-        """[] of the next step, as the sampler wants it."""
-        return self.sampler.timesteps[self.steps_done]
+    def step(self) -> StepWeights:
+        """The next one."""
+        return self.course.steps[self.steps_done]
+
+    @property
+    def latents(self) -> Tensor:
+        """[1, 4, h/8, w/8] fp32."""
+        return self.state[:1]
 
     @property
     def x0(self) -> Tensor:
         """[1, 4, h/8, w/8] fp32, the clean latents predicted by the latest step."""
-        assert self.sampler.x0 is not None, "no step made yet"
-        return self.sampler.x0
+        return self.state[1:2]
 
-    def model_input(self) -> Tensor:
-        """[1, 4, h/8, w/8] scaled latents in the UNet's dtype."""
-        return self.sampler.scale_model_input(self.latents, self.timestep)
-
-    def advance(self, noise: Tensor) -> None:
-        """One step of the noise sampler, from the UNet's output [1, 4, h/8, w/8] fp32."""
-        (self.latents,) = self.sampler.step(noise, self.timestep, self.latents, generator=self.generator)
-        self.steps_done += 1
+    def state_by_sampler(self, prediction: Tensor) -> Tensor:
+        """What `state` is after the next step, from the guided prediction [1, 4, h/8, w/8] fp32."""
+        assert self.sampler is not None
+        timestep = self.sampler.timesteps[self.steps_done]
+        (latents,) = self.sampler.step(prediction, timestep, self.latents, generator=self.generator)
+        assert self.sampler.x0 is not None
+        return torch.cat([latents, self.sampler.x0, self.state[1:-1]])

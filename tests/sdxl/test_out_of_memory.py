@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
 
 from scheduler.engine import Engine
 from scheduler.messages import WorkerConfig
 from scheduler.request import Request, Status
 from scheduler.sdxl.call_engine import CallEngine
 from scheduler.sdxl.step_engine import StepEngine
-from scheduler.sdxl.trajectory import Trajectory
 from scheduler.sdxl.weights import Model, load_model
 from tests.sdxl.drive import Driver, Trace, make_request
 from tests.sdxl.faults import limit_pixels, limit_rows
@@ -228,24 +226,6 @@ def test_who_cannot_start_fails_alone(model: Model, drive: Run, monkeypatch: pyt
     for request_id in ("r0", "r1", "r2", "r4"):
         assert_same(driver.traces[request_id], undisturbed.traces[request_id])
     assert [step.num_rows for step in driver.steps] == [8] * 3
-
-
-@pytest.mark.parametrize("batching", ["step"], indirect=True)
-def test_whose_sampler_fails_fails_alone(drive: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed = drive(five_alike())
-    advance = Trajectory.advance
-
-    def fail_one(trajectory: Trajectory, noise: Tensor) -> None:
-        if trajectory.request.id == "r2" and trajectory.steps_done == 1:
-            raise ValueError("a step too far")
-        advance(trajectory, noise)
-
-    monkeypatch.setattr(Trajectory, "advance", fail_one)
-    driver = drive(five_alike())
-    assert driver.traces["r2"].error == "ValueError: a step too far"
-    for request_id in ("r0", "r1", "r3", "r4"):
-        assert_same(driver.traces[request_id], undisturbed.traces[request_id])
-    assert [step.num_rows for step in driver.steps] == [10, 10, 8]
 
 
 @pytest.mark.parametrize("batching", ["step"], indirect=True)
