@@ -1,13 +1,15 @@
 """What to time of a model at start-up, and how often: the plan of a calibration, and its budget."""
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from scheduler.messages import ModelInfo, StepTime
+from scheduler.messages import ModelInfo, StepPeak, StepTime
+from scheduler.padding import padded
 
 BUDGET_SECONDS = 4.0  # of steps, in all
 POINT_SECONDS = 0.1  # of steps of one point, once it has had the fewest
@@ -32,10 +34,14 @@ class Point:
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What was measured of a model. `max_rows` is the cap asked for, or less where memory does not hold as many."""
+    """What was measured of a model. `max_rows` is the cap asked for, or less where memory does not hold as many.
+
+    `step_peaks` are there where the device's memory can be measured.
+    """
 
     step_times: tuple[StepTime, ...]
     max_rows: int
+    step_peaks: tuple[StepPeak, ...] = ()
 
 
 class DoesNotFit(RuntimeError):  # noqa: N818 - what a measurement finds out, not a fault
@@ -50,7 +56,7 @@ Progress = Callable[[str], None]
 
 def own_point(info: ModelInfo) -> Point:
     """One request with guidance of the model's own size."""
-    return Point(info.guidance_rows, info.default_width, info.default_height)
+    return _padded(Point(info.guidance_rows, info.default_width, info.default_height), info)
 
 
 def plan(info: ModelInfo) -> list[Point]:
@@ -60,10 +66,11 @@ def plan(info: ModelInfo) -> list[Point]:
     fewer points, since what holds for one size tells much of another.
     """
     width, height = info.default_width, info.default_height
-    first, *own = [Point(rows, width, height) for rows in _powers(2, info.max_rows)]
+    own = [Point(rows, width, height) for rows in _powers(2, info.max_rows)]
     smaller = [Point(rows, *_scaled(info, 1, 2)) for rows in _powers(4, info.max_rows)]
     larger = [Point(rows, *_scaled(info, 2, 1)) for rows in _powers(2, min(4, info.max_rows))]
-    rest = {*own, *smaller, *larger} - {first}
+    first, *others = (_padded(point, info) for point in [*own, *smaller, *larger])
+    rest = {*others} - {first}
     return [first, *sorted(rest, key=lambda point: (point.work, point.pixels))]
 
 
@@ -88,6 +95,10 @@ def measure(points: Sequence[Point], info: ModelInfo, run_steps: RunSteps, progr
         spent += sum(runs)
         times.append(StepTime(point.pixels, point.rows, min(runs)))
     return Calibration(tuple(times), info.max_rows)
+
+
+def _padded(point: Point, info: ModelInfo) -> Point:
+    return dataclasses.replace(point, rows=padded(point.rows, info.row_counts.get(point.pixels, ())))
 
 
 def _powers(base: int, most: int) -> list[int]:

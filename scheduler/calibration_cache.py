@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from scheduler.calibration import Calibration
+from scheduler.messages import Speedups
 
 
 class CalibrationKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +20,7 @@ class CalibrationKey(msgspec.Struct, frozen=True, kw_only=True):
     torch: str
     latentcast: str
     max_rows: int
+    speedups: Speedups = Speedups()
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from scheduler.messages import ModelInfo, StepTime
+from scheduler.padding import padded
 from scheduler.request import GenerateParams
+from scheduler.room import Room
 
 WORTHWHILE = 0.95  # of the best throughput: where a larger batch stops to pay
 DEAREST_TURN = 2
@@ -28,12 +30,14 @@ class CostModel:
 
     Piecewise linear in rows; between sizes, and beyond them, the seconds go with a power of the pixels. A measured time
     above that of a batch of more rows, or of a larger size, is taken for a disturbed measurement and lowered to it: so
-    seconds never fall where rows are added.
+    seconds never fall where rows are added. Rows that are padded cost what those cost that they are padded to.
     """
 
     def __init__(self, info: ModelInfo) -> None:
         self._max_rows = info.max_rows
         self._max_step_seconds = info.max_step_seconds
+        self._row_counts = info.row_counts
+        self._room = None if info.memory is None else Room(info.memory)
         self._default_pixels = info.default_width * info.default_height
         self._measured = _measured(info.step_times, info.max_rows)
         self._sizes: dict[int, SizeCost] = {}  # by pixels; a model allows a few thousand sizes at most
@@ -43,7 +47,7 @@ class CostModel:
         return self._size(pixels).seconds[num_rows - 1]
 
     def max_rows(self, pixels: int) -> int:
-        """The batch cap: grows to where a larger batch stops to pay, and on while a step stays short."""
+        """The batch cap: grows to where a larger batch stops to pay, and on while a step stays short, if it fits."""
         return self._size(pixels).max_rows
 
     def knee(self, pixels: int) -> int:
@@ -80,15 +84,28 @@ class CostModel:
     def _size(self, pixels: int) -> SizeCost:
         size = self._sizes.get(pixels)
         if size is None:
-            size = self._sizes[pixels] = self._size_cost(self._step_times(pixels))
+            seconds = self._with_padding(pixels, self._step_times(pixels))
+            size = self._sizes[pixels] = self._size_cost(seconds, self._fitting_rows(pixels))
         return size
 
-    def _size_cost(self, seconds: Sequence[float]) -> SizeCost:
+    def _fitting_rows(self, pixels: int) -> int:
+        """The most rows that memory holds, with those that they are padded by."""
+        if self._room is None:
+            return self._max_rows
+        most, counts = self._room.fitting_rows(pixels), self._row_counts.get(pixels, ())
+        return max((rows for rows in range(1, self._max_rows + 1) if padded(rows, counts) <= most), default=0)
+
+    def _with_padding(self, pixels: int, seconds: Sequence[float]) -> Sequence[float]:
+        counts = self._row_counts.get(pixels, ())
+        return [seconds[min(padded(rows, counts), len(seconds)) - 1] for rows in range(1, len(seconds) + 1)]
+
+    def _size_cost(self, seconds: Sequence[float], fitting_rows: int) -> SizeCost:
         rates = [rows / time for rows, time in enumerate(seconds, 1)]
         worthwhile = WORTHWHILE * max(rates)
         knee = next(rows for rows, rate in enumerate(rates, 1) if rate >= worthwhile)
         num_short = sum(time <= self._max_step_seconds for time in seconds)
-        return SizeCost(seconds, knee, max(knee, num_short, 2))
+        # A request with guidance takes two rows: it shall at least be tried.
+        return SizeCost(seconds, knee, max(2, min(fitting_rows, max(knee, num_short))))
 
     def _step_times(self, pixels: int) -> Sequence[float]:
         """Seconds for 1, 2, ... rows."""

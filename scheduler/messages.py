@@ -14,6 +14,28 @@ class Lora(msgspec.Struct, frozen=True):
     scale: float = 1.0
 
 
+class Speedups(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes the model faster without changing what it computes, but for rounding. Each works by itself.
+
+    `compile` and `cuda_graphs` need shapes that do not vary: rows are padded, see `scheduler/padding.py`. `warm_sizes`
+    are the widths and heights in pixels that they are made ready for at start, by default the model's own; `warm_rows`
+    the numbers of rows, by default powers of two and 1.5 times those. What they are not ready for runs as without them.
+    `warm_vae` and `warm_text` are for the VAE's decoder and the text encoders too. `float8` is for the linear layers of
+    the UNet's transformers, and does change the picture.
+    """
+
+    channels_last: bool = False
+    fuse_qkv: bool = False
+    attention: Literal["auto", "flash", "cudnn", "efficient", "math"] = "auto"  # auto: PyTorch chooses
+    compile: Literal["off", "default", "max-autotune"] = "off"
+    cuda_graphs: bool = False
+    float8: bool = False
+    warm_vae: bool = False
+    warm_text: bool = False
+    warm_sizes: tuple[tuple[int, int], ...] = ()
+    warm_rows: tuple[int, ...] = ()
+
+
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker process is started with (JSON on its command line)."""
 
@@ -28,6 +50,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "auto"
     index: int = 0  # among the workers of one service, which share the devices out
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    speedups: Speedups = Speedups()
     batching: Literal["step", "call"] = "step"
     max_rows: int = 32
     max_step_seconds: float = 1.0  # a batch grows beyond where it pays as long as a step takes no longer
@@ -51,11 +74,37 @@ class StepTime(msgspec.Struct, frozen=True):
     seconds: Annotated[float, msgspec.Meta(gt=0)]
 
 
+class StepPeak(msgspec.Struct, frozen=True):
+    """The most memory that a denoising step of `rows` UNet rows took, each of `pixels` pixels of picture.
+
+    `num_bytes` is what it took besides the model's weights, and whatever else it holds between steps.
+    """
+
+    pixels: int
+    rows: int
+    num_bytes: int
+
+
+class DeviceMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes of a device's memory; `Room` tells what fits into it.
+
+    `available` is what the worker may have in all, `resting` what it has between steps. `decode_peak` is what the full
+    VAE takes besides, for pictures of `decode_pixels` together; there is at least one of `step_peaks`.
+    """
+
+    available: int
+    resting: int
+    step_peaks: tuple[StepPeak, ...]
+    decode_peak: int
+    decode_pixels: int
+
+
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the front end must know of a loaded model to validate requests. Sizes in pixels.
 
     `max_rows` bounds every batch; `step_times`, from which `CostModel` tells how far each size fills it, holds at least
-    one. `guidance_rows`: the rows that a request with guidance takes.
+    one. `guidance_rows`: the rows that a request with guidance takes. `row_counts`, by pixels of the picture: the
+    numbers of rows that steps are padded to; those of other sizes are not. `memory`: None where it cannot be measured.
     """
 
     name: str
@@ -73,6 +122,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     sampler: SamplerName | None  # None: the model's own is not one of those that have a name
     samplers: tuple[SamplerName, ...]
     guidance_rows: Literal[1, 2] = 2
+    row_counts: dict[int, tuple[int, ...]] = {}
+    memory: DeviceMemory | None = None
 
 
 # From the service to a worker.

@@ -9,11 +9,13 @@ from pydantic.fields import FieldInfo
 
 from service.settings import (
     ENV_PREFIX,
+    Bare,
     BatchSettings,
     Hidden,
     ModelSettings,
     Repeated,
     ServeSettings,
+    SpeedSettings,
     choices,
     flag_name,
 )
@@ -88,8 +90,9 @@ class SizeAction(argparse.Action):
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    own = {name: field for name, field in ServeSettings.model_fields.items() if name not in ModelSettings.model_fields}
+    own = {name: field for name, field in ServeSettings.model_fields.items() if name not in SpeedSettings.model_fields}
     _add_settings(parser, "service", own)
+    _add_settings(parser, "speed", _speed_fields())
     _add_settings(parser, "model", ModelSettings.model_fields)
 
 
@@ -111,9 +114,14 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it into a .png")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write it as JSON")
-    others = {*ModelSettings.model_fields, "calibration"}
+    others = {*SpeedSettings.model_fields, "calibration"}
     _add_settings(parser, "batches", {n: field for n, field in BatchSettings.model_fields.items() if n not in others})
+    _add_settings(parser, "speed", _speed_fields())
     _add_settings(parser, "model", ModelSettings.model_fields)
+
+
+def _speed_fields() -> dict[str, FieldInfo]:
+    return {n: field for n, field in SpeedSettings.model_fields.items() if n not in ModelSettings.model_fields}
 
 
 def _add_new_key(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +147,8 @@ def _add_settings(parser: argparse.ArgumentParser, title: str, fields: Mapping[s
             options |= {"action": "append", "metavar": repeated.one}
         else:
             options["metavar"] = _metavar(field)
+        if bare := next((mark for mark in field.metadata if isinstance(mark, Bare)), None):
+            options |= {"nargs": "?", "const": bare.value}
         group.add_argument(flag_name(name), **options)  # type: ignore[arg-type]
 
 

@@ -87,10 +87,12 @@ def _print_lines(console: Console, lines: Sequence[str]) -> None:
 
 def _table(steps: Sequence[Step]) -> Table:
     table = Table(box=None)
-    for heading in ("rows", "ms a step", "rows a second"):
+    memory = ["GB in use"] if any(step.num_bytes for step in steps) else []
+    for heading in ("rows", "ms a step", "rows a second", *memory):
         table.add_column(heading, justify="right")
     for step in steps:
-        table.add_row(str(step.rows), f"{step.seconds * 1000:.1f}", f"{step.rows_per_second:.1f}")
+        in_use = [f"{step.num_bytes / 1e9:.1f}"] if step.num_bytes else []
+        table.add_row(str(step.rows), f"{step.seconds * 1000:.1f}", f"{step.rows_per_second:.1f}", *in_use)
     return table
 
 
@@ -102,6 +104,8 @@ def _meaning(size: SizeSpeed, speed: Speed) -> Iterator[str]:
 def _reason_for_cap(size: SizeSpeed, speed: Speed) -> str:
     if size.max_rows == speed.max_rows:
         return "as many rows as any batch may have (--max-rows, or what fits into memory)"
+    if size.max_rows == size.fitting_rows:
+        return "a batch of more rows would not fit into the device's memory, with a decode beside it"
     if size.max_rows > size.knee:
         return f"a batch grows on while a step takes at most {speed.max_step_seconds * 1000:g} ms (--step-ms)"
     return "more rows would make a step longer, and hardly pay"

@@ -45,7 +45,11 @@ class Task:
 
     def params(self, model: ModelInfo) -> list[GenerateParams]:
         """One for each picture. Raises `OfflineError` for what the model cannot paint."""
-        return self._parse(model).to_params(model)
+        body = self._parse(model)
+        try:
+            return body.to_params(model)
+        except ApiError as error:
+            raise self._refusal(error) from error
 
     def _parse(self, model: ModelInfo | None) -> GenerateBody:
         fields = {"image_format": FORMATS[self.output.suffix.lower()], **self.fields}
@@ -54,7 +58,10 @@ class Task:
         try:
             return GenerateBody.parse_strings(fields, model)
         except ApiError as error:
-            raise OfflineError("; ".join(map(self._explain, error.problems))) from error
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: ApiError) -> OfflineError:
+        return OfflineError("; ".join(map(self._explain, error.problems)))
 
     def _explain(self, problem: Problem) -> str:
         field = str(problem.loc[-1])

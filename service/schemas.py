@@ -19,7 +19,7 @@ from scheduler.request import (
     SamplerName,
 )
 from service.errors import ApiError, Problem
-from service.sizes import AnySize, HeightAndWidth, ImageSize, TopAndLeft, check_side, fit_named_size
+from service.sizes import AnySize, HeightAndWidth, ImageSize, TopAndLeft, check_side, fit_named_size, why_too_large
 
 MAX_PROMPT = 2000
 MAX_SEED = 2**32 - 1
@@ -154,9 +154,13 @@ class GenerateBody(BaseModel):
             raise ApiError(422, "validation", problems_of(error, "query")) from error
 
     def to_params(self, model: ModelInfo) -> list[GenerateParams]:
-        """One for each image."""
+        """One for each image. Raises `ApiError` 422 where it can never fit into the memory of the model's device."""
         first = secrets.randbelow(MAX_SEED + 1) if self.seed is None else self.seed
-        return [self._params(model, (first + index) % (MAX_SEED + 1)) for index in range(self.num_images)]
+        params = [self._params(model, (first + index) % (MAX_SEED + 1)) for index in range(self.num_images)]
+        if reason := why_too_large(params[0], model):
+            field = "width" if self.image_size is None else "image_size"
+            raise ApiError(422, "validation", [Problem(loc=["body", field], msg=reason, type="too_large_for_memory")])
+        return params
 
     def _params(self, model: ModelInfo, seed: int) -> GenerateParams:
         width, height = self._size(model)

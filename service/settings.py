@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from scheduler.messages import Lora, WorkerConfig
+from scheduler.messages import Lora, Speedups, WorkerConfig
 from scheduler.postcard import bundled_model
 from scheduler.request import SamplerName
 
@@ -32,6 +32,14 @@ class Repeated(NamedTuple):
     one: str
 
 
+class Bare(NamedTuple):
+    """Marks a setting whose flag may stand without a value, and then means this one."""
+
+    value: str
+
+
+NumRows = Annotated[int, Ge(1)]
+
 LORA = re.compile(r"(?P<path>.+?)(:(?P<scale>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)))?")
 
 
@@ -41,6 +49,16 @@ def parse_loras(value: object) -> object:
         return value
     matches = [LORA.fullmatch(part.strip()) for part in value.split(",")]
     return tuple(Lora(match["path"], float(match["scale"] or 1)) for match in matches if match)
+
+
+def parse_sizes(value: object) -> object:
+    """`512x512, 1024x1024` -> width and height of each."""
+    return tuple(tuple(part.split("x")) for part in value.split(",")) if isinstance(value, str) else value
+
+
+def parse_numbers(value: object) -> object:
+    """`4, 8` -> both."""
+    return tuple(value.split(",")) if isinstance(value, str) else value
 
 
 class ModelSettings(BaseSettings):
@@ -92,7 +110,36 @@ class ModelSettings(BaseSettings):
         )
 
 
-class BatchSettings(ModelSettings):
+class SpeedSettings(ModelSettings):
+    """What makes the model faster."""
+
+    channels_last: bool = False
+    """Lay the networks' tensors out with the channels last, as convolutions on tensor cores want them."""
+    fuse_qkv: bool = False
+    """One multiplication for query, key and value of the UNet's attention."""
+    attention: Literal["auto", "flash", "cudnn", "efficient", "math"] = "auto"
+    """Which of PyTorch's kernels the UNet's attention runs in; auto leaves the choice to PyTorch."""
+    compile: Annotated[Literal["off", "default", "max-autotune"], Bare("default")] = "off"
+    """Compile the UNet before the service is ready, for a few batch sizes; rows are padded to them. Alone: default."""
+    cuda_graphs: bool = False
+    """Record the UNet's kernels as CUDA graphs for the same batch sizes, so that none waits for the program."""
+    float8: bool = False
+    """Multiply in float8 in the UNet's transformers; the pictures change somewhat."""
+    warm_vae: bool = False
+    """Compile or record the VAE's decoder too."""
+    warm_text: bool = False
+    """Compile or record the text encoders too."""
+    warm_sizes: Annotated[tuple[tuple[int, int], ...], NoDecode, BeforeValidator(parse_sizes), Repeated("WxH")] = ()
+    """Picture sizes to compile or record for, by default the model's own; may be given again or with commas between."""
+    warm_rows: Annotated[tuple[NumRows, ...], NoDecode, BeforeValidator(parse_numbers), Repeated("N")] = ()
+    """UNet rows to compile or record for, by default 1, 2, 3, 4, 6, 8, 12 and so on; likewise."""
+
+    def worker_config(self, **more: Any) -> WorkerConfig:
+        speedups = Speedups(**{name: getattr(self, name) for name in Speedups.__struct_fields__})
+        return super().worker_config(speedups=speedups, **more)
+
+
+class BatchSettings(SpeedSettings):
     """How many requests run at once."""
 
     max_rows: int = Field(32, ge=2, le=1024)
@@ -177,6 +224,8 @@ KINDS = {
     str(int | None): "a whole number",
     str(float): "a number",
     str(bool): "true or false",
+    str(tuple[tuple[int, int], ...]): "widths and heights in pixels, such as 512x512,1024x1024",
+    str(tuple[NumRows, ...]): "whole numbers, such as 4,8,16",
 }
 
 Settings = TypeVar("Settings", bound=ModelSettings)
@@ -217,4 +266,4 @@ def allowed(field: FieldInfo) -> str:
 
 
 def _source(name: str, value: object, flags: Mapping[str, str]) -> str:
-    return f"{flag_name(name)} {value}" if name in flags else f"{ENV_PREFIX}{name.upper()}={value}"
+    return f"{flag_name(name)} {flags[name]}" if name in flags else f"{ENV_PREFIX}{name.upper()}={value}"

@@ -1,5 +1,6 @@
 """Sizes as clients write them: by name, in pixels, or as a pair of numbers."""
 
+import math
 import re
 from typing import Annotated, Literal
 
@@ -8,6 +9,8 @@ from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from scheduler.messages import ModelInfo
+from scheduler.request import GenerateParams
+from scheduler.room import Room
 
 MAX_CONDITION = 16384  # pixels that a size or a corner told to the model may have
 
@@ -57,6 +60,21 @@ def _kind_of_size(value: object) -> str:
 AnySize = Annotated[
     Annotated[NamedSize, Tag("name")] | Annotated[ImageSize, Tag("pixels")], Discriminator(_kind_of_size)
 ]
+
+
+def why_too_large(params: GenerateParams, model: ModelInfo) -> str | None:
+    """Why a picture can never be painted, not even alone; None where it can, or where memory is not known."""
+    if model.memory is None:
+        return None
+    most = Room(model.memory).largest_picture(params.num_rows)
+    if params.pixels <= most:
+        return None
+    side = math.isqrt(most) // model.size_multiple * model.size_multiple
+    guided = " with guidance" if params.num_rows > 1 else ""
+    return (
+        f"{params.width}x{params.height} does not fit into the server's memory, "
+        f"which holds{guided} at most {side}x{side}, or as many pixels in another shape"
+    )
 
 
 def fit_named_size(name: NamedSize, model: ModelInfo) -> tuple[int, int]:

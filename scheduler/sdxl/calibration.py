@@ -9,13 +9,15 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import torch
 
 from scheduler.calibration import MOST_RUNS, Calibration, DoesNotFit, Point, Progress, measure, own_point, plan
 from scheduler.calibration_cache import CacheFault, CalibrationCache, CalibrationKey
 from scheduler.engine import Engine, StepOutput
-from scheduler.messages import WorkerConfig
+from scheduler.messages import StepPeak, WorkerConfig
 from scheduler.request import GenerateParams, Request, Status
+from scheduler.sdxl.gauge import Gauge, choose_gauge, taken
 from scheduler.sdxl.step_engine import StepEngine
 from scheduler.sdxl.weights import Model
 from scheduler.version import package_version
@@ -24,14 +26,14 @@ from scheduler.version import package_version
 def calibrate(model: Model, config: WorkerConfig, progress: Progress) -> Calibration:
     """Step times for either engine: a pipeline call's steps are UNet calls of as many rows."""
     engine = StepEngine(model, config)
-    timer = StepTimer(engine, model.device)
+    timer = StepTimer(engine, model.device, choose_gauge(model.device))
     if config.calibration == "skip":
-        return measure([own_point(engine.info)], engine.info, timer.run_steps, progress=lambda _: None)
+        return timer.measure([own_point(engine.info)], progress=lambda _: None)
     cache, key = CalibrationCache(config.cache_dir), cache_key(model, config)
     known = _load(cache, key, progress) if config.calibration == "auto" else None
     if known is not None:
         return known
-    calibration = measure(plan(engine.info), engine.info, timer.run_steps, progress)
+    calibration = timer.measure(plan(engine.info), progress)
     _store(cache, key, calibration, progress)
     return calibration
 
@@ -52,18 +54,33 @@ def _store(cache: CalibrationCache, key: CalibrationKey, calibration: Calibratio
 
 
 class StepTimer:
-    """Times steps of an engine as requests get them, without previews."""
+    """Times steps of an engine as requests get them, without previews, and measures what memory they take."""
 
-    def __init__(self, engine: Engine, device: torch.device) -> None:
+    def __init__(self, engine: Engine, device: torch.device, gauge: Gauge) -> None:
         self._engine = engine
         self._device = device
+        self._gauge = gauge
+        self._peaks: dict[Point, int] = {}
+
+    @property
+    def peaks(self) -> tuple[StepPeak, ...]:
+        """Of all steps that were run; none where there is nothing to measure them by."""
+        return tuple(StepPeak(point.pixels, point.rows, peak) for point, peak in self._peaks.items() if peak)
+
+    def measure(self, points: Sequence[Point], progress: Progress) -> Calibration:
+        """Raises `DoesNotFit` if the first point is too big."""
+        calibration = measure(points, self._engine.info, self.run_steps, progress)
+        return msgspec.structs.replace(calibration, step_peaks=self.peaks)
 
     def run_steps(self, point: Point) -> Generator[float, None, None]:
         """Seconds of one step after the other of one batch. Raises `DoesNotFit`."""
         batch = _batch(point, self._engine.info.guidance_rows)
+        seconds: list[float] = []
         try:
             while True:
-                yield self._run(batch)
+                peak = taken(self._gauge, lambda: seconds.append(self._run(batch)))
+                self._peaks[point] = max(peak, self._peaks.get(point, 0))
+                yield seconds[-1]
         finally:
             for request in batch:
                 self._engine.release(request)
@@ -89,6 +106,7 @@ def cache_key(model: Model, config: WorkerConfig) -> CalibrationKey:
         torch=str(torch.__version__),
         latentcast=package_version(),
         max_rows=config.max_rows,
+        speedups=config.speedups,
     )
 
 

@@ -20,6 +20,8 @@ def hush_libraries() -> None:
     disable_progress_bars()
     # diffusers passes it, and huggingface_hub says to everyone who loads from the hub that it should not.
     warnings.filterwarnings("ignore", "The `local_dir_use_symlinks` argument is deprecated", UserWarning)
+    # Of shards that an older diffusers named, which it still reads.
+    warnings.filterwarnings("ignore", "This serialization format is now deprecated", FutureWarning)
 
     import diffusers.utils.logging
 

@@ -10,6 +10,8 @@ from scheduler.messages import WorkerConfig
 from scheduler.request import GenerateParams, Request, Status
 from scheduler.sdxl.calibration import calibrate
 from scheduler.sdxl.call_engine import CallEngine
+from scheduler.sdxl.gauge import choose_gauge, measure_memory
+from scheduler.sdxl.speedups import apply
 from scheduler.sdxl.step_engine import StepEngine
 from scheduler.sdxl.weights import load_model
 
@@ -19,8 +21,10 @@ WARM_UP_STEPS = 2  # the first ends in a preview, the second in the picture
 def load_engine(config: WorkerConfig, progress: Callable[[str], None]) -> Engine:
     try:
         model = load_model(config, progress)
+        model = apply(model, config.speedups, max_rows=config.max_rows, progress=progress)
         calibration = calibrate(model, config, progress)
-        model = dataclasses.replace(model, step_times=calibration.step_times)
+        memory_use = measure_memory(model, choose_gauge(model.device), calibration.step_peaks)
+        model = dataclasses.replace(model, step_times=calibration.step_times, memory_use=memory_use)
         config = msgspec.structs.replace(config, max_rows=calibration.max_rows)
         engine = StepEngine(model, config) if config.batching == "step" else CallEngine(model, config)
         progress("warming up")

@@ -75,7 +75,7 @@ def check_fit(tiny_vae: TinyVae, num_channels: int, scale_factor: int) -> str | 
     if channels != num_channels:
         return f"it reads latents of {channels} channels, the model's have {num_channels}"
     with torch.inference_mode():
-        decoded = tiny_vae.decode(torch.zeros(1, channels, 8, 8, dtype=tiny_vae.dtype)).sample
+        decoded = tiny_vae.decode(torch.zeros(1, channels, 8, 8, dtype=tiny_vae.dtype, device=tiny_vae.device)).sample
     if decoded.shape[-1] != 8 * scale_factor:
         return f"it enlarges latents {decoded.shape[-1] // 8} times, the model's VAE {scale_factor} times"
     return None

@@ -1,21 +1,21 @@
 """A loaded model of the SDXL architecture, and what is told of it."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import Tensor
 
 from scheduler.engine import LoadError
-from scheduler.messages import ModelInfo, StepTime, WorkerConfig
+from scheduler.messages import DeviceMemory, ModelInfo, StepTime, WorkerConfig
+from scheduler.padding import padded
 from scheduler.postcard import bundled_model
 from scheduler.request import GenerateParams, SamplerName
-from scheduler.sdxl.device import choose_device, choose_dtype
+from scheduler.sdxl.device import choose_device, choose_dtype, notes
 from scheduler.sdxl.loras import fuse_loras
-from scheduler.sdxl.pretrained import from_pretrained, load_pipeline
+from scheduler.sdxl.pretrained import Reader
 from scheduler.sdxl.preview import check_fit, find_preview_model
 from scheduler.sdxl.prototypes import Prototypes
 from scheduler.sdxl.sampler import Sampler
@@ -26,7 +26,9 @@ MIN_SIZE = 64
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`step_times` are there once it is calibrated."""
+    """`step_times` are there once it is calibrated, and `memory_use` where that can be measured. `row_counts`: the
+    numbers of rows that UNet calls are padded to, by width and height of the picture; other sizes are not padded.
+    """
 
     name: str
     pipe: Pipeline
@@ -35,6 +37,8 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     step_times: tuple[StepTime, ...] = ()
+    row_counts: Mapping[tuple[int, int], Sequence[int]] = field(default_factory=dict)
+    memory_use: DeviceMemory | None = None
 
     @property
     def is_distilled(self) -> bool:
@@ -60,21 +64,40 @@ class Model:
         factor = self.pipe.vae_scale_factor
         return (1, self.pipe.unet.config.in_channels, params.height // factor, params.width // factor)
 
+    def num_padding(self, num_rows: int, params: GenerateParams) -> int:
+        """Rows by which a UNet call of so many is padded."""
+        return padded(num_rows, self.row_counts.get((params.width, params.height), ())) - num_rows
+
+    @property
+    def default_size(self) -> int:
+        """Pixels of either side."""
+        return int(self.pipe.default_sample_size * self.pipe.vae_scale_factor)
+
+    @property
+    def max_size(self) -> int:
+        return max(2 * self.default_size, MIN_SIZE)
+
+    @property
+    def size_multiple(self) -> int:
+        """Sides are multiples of it; the pipeline itself wants multiples of 8."""
+        return math.lcm(8, self.pipe.vae_scale_factor)
+
     def info(self, config: WorkerConfig) -> ModelInfo:
-        default_size = self.pipe.default_sample_size * self.pipe.vae_scale_factor
         return ModelInfo(
             name=self.name,
-            default_width=default_size,
-            default_height=default_size,
-            size_multiple=math.lcm(8, self.pipe.vae_scale_factor),  # the pipeline itself wants multiples of 8
+            default_width=self.default_size,
+            default_height=self.default_size,
+            size_multiple=self.size_multiple,
             min_size=MIN_SIZE,
-            max_size=max(2 * default_size, MIN_SIZE),
+            max_size=self.max_size,
             device=str(self.device),
             dtype=self.dtype_name,
             batching=config.batching,
             max_rows=config.max_rows,
             max_step_seconds=config.max_step_seconds,
             step_times=self.step_times,
+            row_counts={width * height: tuple(counts) for (width, height), counts in self.row_counts.items()},
+            memory=self.memory_use,
             sampler=self.prototypes.default_name,
             samplers=self.prototypes.names,
             guidance_rows=1 if self.is_distilled else 2,
@@ -85,28 +108,31 @@ def load_model(config: WorkerConfig, progress: Callable[[str], None]) -> Model:
     """Load, cast and move to the device. Raises `LoadError`."""
     device = choose_device(config.device, config.index)
     dtype = choose_dtype(config.dtype, device)
+    for note in notes(config.device, device, config.dtype, dtype):
+        progress(note)
     if config.threads:
         torch.set_num_threads(config.threads)
     is_here = Path(config.model).exists()
     progress(f"loading the model {config.model}{'' if is_here else ' from the Hugging Face hub, it is no folder here'}")
-    pipe = _load_pipeline(config, dtype)
+    reader = Reader(dtype, device, progress)
+    pipe = _load_pipeline(config, reader)
     prototypes = _prototypes(pipe.scheduler, config)
-    tiny_vae = _load_preview_vae(config, pipe, dtype)
+    tiny_vae = _load_preview_vae(config, pipe, reader)
     return Model(
         name=_name(config.model),
-        pipe=pipe.to(device),
-        tiny_vae=tiny_vae.to(device),
+        pipe=pipe,
+        tiny_vae=tiny_vae,
         prototypes=prototypes,
         device=device,
         dtype=dtype,
     )
 
 
-def _load_pipeline(config: WorkerConfig, dtype: torch.dtype) -> Pipeline:
-    pipe = load_pipeline(config.model, dtype, flag="--model")
+def _load_pipeline(config: WorkerConfig, reader: Reader) -> Pipeline:
+    pipe = reader.read_pipeline(config.model, flag="--model")
     if config.vae is not None:
-        pipe.vae = _load_vae(config.vae, config.model, pipe, dtype)
-    if dtype == torch.float16 and pipe.vae.config.force_upcast:
+        pipe.vae = _load_vae(config.vae, config.model, pipe, reader)
+    if reader.dtype == torch.float16 and pipe.vae.config.force_upcast:
         pipe.vae.to(torch.float32)  # for good: it overflows in half precision, and is never cast to and fro
     fuse_loras(pipe, config.loras)
     if pipe.unet.config.time_cond_proj_dim is not None:
@@ -120,8 +146,8 @@ def _in_dtype_of_layer(layer: torch.nn.Linear, inputs: tuple[Tensor]) -> tuple[T
     return (inputs[0].to(layer.weight.dtype),)
 
 
-def _load_vae(source: str, model: str, pipe: Pipeline, dtype: torch.dtype) -> Vae:
-    vae = from_pretrained(AutoencoderKL, source, dtype, flag="--vae")
+def _load_vae(source: str, model: str, pipe: Pipeline, reader: Reader) -> Vae:
+    vae = reader.read_part("vae", source, flag="--vae")
     if reason := check_fit(vae, pipe.unet.config.in_channels, pipe.vae_scale_factor):
         raise LoadError(f"the VAE {source} does not fit {model}: {reason}; change --vae")
     return vae
@@ -134,9 +160,9 @@ def _prototypes(own: NoiseSampler, config: WorkerConfig) -> Prototypes:
         raise LoadError(f"{config.model} cannot be used: {error}") from error
 
 
-def _load_preview_vae(config: WorkerConfig, pipe: Pipeline, dtype: torch.dtype) -> TinyVae:
+def _load_preview_vae(config: WorkerConfig, pipe: Pipeline, reader: Reader) -> TinyVae:
     source, subfolder = find_preview_model(config.model, config.preview_model)
-    tiny_vae = from_pretrained(AutoencoderTiny, source, dtype, flag="--preview-model", subfolder=subfolder)
+    tiny_vae = reader.read_part("preview_vae", source, flag="--preview-model", subfolder=subfolder)
     if reason := check_fit(tiny_vae, pipe.unet.config.in_channels, pipe.vae_scale_factor):
         raise LoadError(f"the preview model {source} does not fit {config.model}: {reason}; change --preview-model")
     return tiny_vae

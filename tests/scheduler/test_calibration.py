@@ -56,6 +56,14 @@ def test_own_size_first_and_then_the_least_work_first() -> None:
     ]
 
 
+def test_where_rows_are_padded_only_that_is_timed() -> None:
+    info = make_info(max_rows=16, max_size=512, row_counts={OWN**2: (3, 6, 16)})
+    assert own_point(info).rows == 3
+    assert plan(info)[0] == own_point(info)
+    assert [point.rows for point in plan(info) if point.width == OWN] == [3, 6, 16]
+    assert [point.rows for point in plan(info) if point.width == OWN // 2] == [1, 4, 16]
+
+
 def test_the_cap_is_timed_too() -> None:
     assert [point.rows for point in plan(make_info(max_rows=12)) if point.width == OWN] == [1, 2, 4, 8, 12]
 

@@ -51,6 +51,15 @@ class TestStepSeconds:
         cost = make_cost([(2, 0.1), (8, 0.4)])
         assert [cost.step_seconds(rows, SMALL) for rows in (1, 5, 9)] == pytest.approx([0.1, 0.25, 0.45])
 
+    def test_padded_rows_cost_what_they_are_padded_to(self) -> None:
+        cost = make_cost([(2, 0.1), (8, 0.4)], row_counts={SMALL: (2, 4, 6)})
+        assert [cost.step_seconds(rows, SMALL) for rows in (1, 3, 5, 7)] == pytest.approx([0.1, 0.2, 0.3, 0.35])
+        assert cost.step_seconds(3, 4 * SMALL) == pytest.approx(4 * 0.15)
+
+    def test_a_cap_below_what_rows_are_padded_to_is_the_most(self) -> None:
+        cost = make_cost([(2, 0.1), (8, 0.4)], row_counts={SMALL: (8,)}, max_rows=6)
+        assert [cost.step_seconds(rows, SMALL) for rows in (1, 6)] == pytest.approx([0.3, 0.3])
+
     def test_a_single_point_is_a_line_through_the_origin(self) -> None:
         assert make_cost([(2, 0.1)]).step_seconds(6, SMALL) == pytest.approx(0.3)
 

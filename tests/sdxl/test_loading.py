@@ -41,7 +41,15 @@ def test_a_loaded_engine_tells_what_requests_it_takes(tiny_sdxl: Path, batching:
     assert (info.default_width, info.default_height, info.min_size, info.max_size) == (64, 64, 64, 128)
     assert (info.size_multiple, info.max_rows) == (8, 12)
     assert (info.sampler, info.samplers, info.guidance_rows) == ("euler", SAMPLERS, 2)
-    assert told == [f"loading the model {tiny_sdxl}", "warming up"]
+    assert told == [
+        f"loading the model {tiny_sdxl}",
+        "loading the first text encoder (0.0 MB), 1 of 5",
+        "loading the second text encoder (0.0 MB), 2 of 5",
+        "loading the UNet (0.3 MB), 3 of 5",
+        "loading the VAE (0.1 MB), 4 of 5",
+        "loading the preview decoder (0.1 MB), 5 of 5",
+        "warming up",
+    ]
 
 
 def test_a_model_with_a_sampler_of_its_own_and_guidance_for_one_row(tmp_path: Path) -> None:
@@ -80,7 +88,7 @@ def test_a_model_that_runs_into_a_fault(tiny_sdxl: Path, monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("no kernel for this card")
 
-    monkeypatch.setattr("diffusers.StableDiffusionXLPipeline.to", fail)
+    monkeypatch.setattr("diffusers.AutoencoderTiny.decode", fail)
     assert refusal(tiny_sdxl).endswith("try another --device or --dtype: RuntimeError: no kernel for this card")
 
 

@@ -16,10 +16,11 @@ from scheduler.sdxl import pictures as pictures_module
 from scheduler.sdxl.aside import Aside, Inline, SideStream
 from scheduler.sdxl.decode import decode
 from scheduler.sdxl.memory import Memory
-from scheduler.sdxl.pictures import MOST_UNDERWAY, Pictures, Slice
+from scheduler.sdxl.pictures import MOST_CHUNKS_UNDERWAY, MOST_UNDERWAY, Pictures, Slice
 from scheduler.sdxl.preview import PreviewDecoder
 from scheduler.sdxl.weights import Model, load_model
 from tests.sdxl.drive import make_request
+from tests.sdxl.faults import limit_rows
 from tests.sdxl.held import MILLISECONDS, HeldStreams
 
 NOT_A_NUMBER = float("nan")
@@ -241,6 +242,59 @@ def test_previews_are_left_out_when_they_fall_behind(model: Model, streams: Held
     assert [step for name, step in told if name == "keen"] == list(range(1, 9))
     pictures.start([make_slice(going, 8)])
     assert steps_of(pictures.collect(wait=True)) == [("going", 8)]
+
+
+def test_few_pictures_are_begun_at_a_time_and_none_is_lost(model: Model, streams: HeldStreams) -> None:
+    """A chunk here is one picture."""
+    shapes = note_batches(model.pipe.vae.decoder)
+    pictures = make_pictures(model, SideStream(streams))
+    requests = [make_request(f"r{index}", width=512, height=512, num_steps=1) for index in range(5)]
+    assert pictures.start([make_slice(each) for each in requests]) == []
+    assert len(shapes) == MOST_CHUNKS_UNDERWAY
+    requests[3].status = Status.ABORTED
+    told = []
+    while outputs := pictures.collect(wait=True):
+        told += steps_of(outputs)
+        assert len(shapes) <= len(told) + MOST_CHUNKS_UNDERWAY
+    assert told == [(f"r{index}", 1) for index in (0, 1, 2, 4)]
+    assert len(shapes) == 4
+
+
+def test_steps_wait_where_pictures_pile_up(model: Model, streams: HeldStreams, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures_module, "MOST_CHUNKS_WAITING", 3)
+    shapes = note_batches(model.pipe.vae.decoder)
+    pictures = make_pictures(model, SideStream(streams))
+    for index in range(12):
+        pictures.start([make_slice(make_request(f"r{index}", num_steps=1))])
+        assert index + 1 - len(shapes) <= 3
+    told = []
+    while outputs := pictures.collect(wait=True):
+        told += steps_of(outputs)
+    assert told == [(f"r{index}", 1) for index in range(12)]
+
+
+def test_what_waits_is_kept_apart_from_the_batch(model: Model, streams: HeldStreams) -> None:
+    """Whose tensors are written anew, and are large."""
+    pictures, slices = make_pictures(model, SideStream(streams)), []
+    for index in range(MOST_CHUNKS_UNDERWAY + 1):
+        slices.append(make_slice(make_request(f"r{index}", num_steps=1, seed=index)))
+        pictures.start(slices[-1:])
+    expected = decode(model.pipe.vae, slices[-1].latents).pixels[0].numpy()
+    for each in slices:
+        each.latents.zero_()
+    *_, last = [output for _ in slices for output in pictures.collect(wait=True)]
+    assert same(last.image, expected)
+
+
+def test_a_picture_that_fails_late_is_told_of(model: Model, streams: HeldStreams) -> None:
+    pictures = make_pictures(model, SideStream(streams))
+    requests = [make_request(f"r{index}", num_steps=1) for index in range(MOST_CHUNKS_UNDERWAY + 1)]
+    for each in requests:
+        pictures.start([make_slice(each)])
+    limit_rows(model.pipe.vae.decoder, 0)
+    told = [output for _ in requests for output in pictures.collect(wait=True)]
+    assert [output.request for output in told if output.image is not None] == requests[:-1]
+    assert [(output.request, output.code) for output in told if output.error] == [(requests[-1], "out_of_memory")]
 
 
 def test_a_fault_of_the_device_ends_the_requests_it_hits(

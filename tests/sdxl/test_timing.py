@@ -1,6 +1,8 @@
 """The stopwatch: stages add up to no more than all."""
 
 import pytest
+import torch
+from torch.profiler import profile
 
 from scheduler.sdxl.timing import Stopwatch
 
@@ -21,3 +23,10 @@ def test_what_is_in_no_stage_shows_as_a_gap(now: list[float]) -> None:
         now[0] += gap
     assert watch.stages == {"unet": 6.0, "sampler": 1.0}
     assert watch.elapsed == 7.75
+
+
+def test_a_profiler_sees_the_stages() -> None:
+    watch = Stopwatch()
+    with profile() as profiler, watch.stage("unet"), watch.stage("within"):
+        torch.ones(1)
+    assert {"unet", "within"} <= {event.key for event in profiler.key_averages()}

@@ -16,6 +16,11 @@ def test_what_may_be_given_again_adds_up() -> None:
     assert flags_of("serve", "--lora", "style:0.5", "--lora", "detail") == {"lora": "style:0.5,detail"}
 
 
+def test_compile_may_stand_alone() -> None:
+    assert flags_of("serve", "--compile", "--port", "9000") == {"compile": "default", "port": "9000"}
+    assert flags_of("calibrate", "--compile", "max-autotune") == {"compile": "max-autotune"}
+
+
 def test_a_size_is_a_width_and_a_height() -> None:
     options = make_parser("1").parse_args(["generate", "a boat", "--size", "256x320"])
     assert (options.width, options.height) == ("256", "320")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from scheduler.messages import StepTime
+from scheduler.messages import DeviceMemory, StepPeak, StepTime
 from service.__main__ import main
 from service.calibrate import tell
 from service.speed import Speed, speed_of
@@ -52,6 +52,25 @@ def test_a_cap_at_the_knee_is_explained() -> None:
     assert told(step_times=times, max_rows=8, max_step_seconds=0.05)[-2:] == [
         "knee 4: with so many rows there are 95% of the most rows a second",
         "cap 4: more rows would make a step longer, and hardly pay",
+    ]
+
+
+def test_memory_is_told_where_it_is_known() -> None:
+    memory = DeviceMemory(
+        available=10 * 10**9,
+        resting=7 * 10**9,
+        step_peaks=(StepPeak(256**2, 1, 250_000_000), StepPeak(256**2, 4, 10**9)),
+        decode_peak=10**9,
+        decode_pixels=256**2,
+    )
+    times = tuple(StepTime(256**2, rows, 0.1) for rows in (1, 4))
+    assert told(step_times=times, max_rows=8, memory=memory)[2:] == [
+        "256x256",
+        " rows  ms a step  rows a second  GB in use",
+        "    1      100.0           10.0        7.2",
+        "    4      100.0           40.0        8.0",
+        "knee 8: with so many rows there are 95% of the most rows a second",
+        "cap 6: a batch of more rows would not fit into the device's memory, with a decode beside it",
     ]
 
 

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from scheduler.messages import ModelInfo
+from scheduler.messages import DeviceMemory, ModelInfo, StepPeak
 from scheduler.request import GenerateParams
+from scheduler.room import USABLE
 from service.errors import ApiError
 from service.schemas import GenerateBody
 from service.sizes import NAMED_SIZES, NamedSize, fit_named_size
@@ -255,6 +256,48 @@ def test_a_named_size_keeps_its_shape_where_the_model_is_small(name: NamedSize) 
     assert max(width, height) == 384
     assert width % 8 == height % 8 == 0
     assert width / height == pytest.approx(wanted_width / wanted_height, rel=0.05)
+
+
+def in_memory_for(row_pixels: int) -> ModelInfo:
+    """A model whose steps have room for so many pixels, those of all their rows together."""
+    per_pixel = 1000
+    return msgspec.structs.replace(
+        MODEL,
+        memory=DeviceMemory(
+            available=math.ceil(row_pixels * per_pixel / USABLE),
+            resting=0,
+            step_peaks=(StepPeak(256**2, 1, 256**2 * per_pixel),),
+            decode_peak=0,
+            decode_pixels=256**2,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"), [({"width": 800, "height": 800}, "width"), ({"image_size": "square_hd"}, "image_size")]
+)
+def test_a_picture_that_never_fits_into_memory_is_refused(fields: dict[str, object], field: str) -> None:
+    model = in_memory_for(2 * 640 * 640)
+    with pytest.raises(ApiError) as caught:
+        parse_all(model, **fields)
+    assert (caught.value.status, caught.value.problems[0].loc) == (422, ["body", field])
+    assert caught.value.problems[0].msg.endswith(
+        " does not fit into the server's memory, "
+        "which holds with guidance at most 640x640, or as many pixels in another shape"
+    )
+
+
+def test_a_picture_that_fits_into_memory_is_taken() -> None:
+    model = in_memory_for(2 * 640 * 640)
+    assert parse_all(model, width=640, height=640)[0].width == 640
+    assert parse_all(model, width=1024, height=400)[0].width == 1024
+    assert parse_all(model, width=800, height=800, guidance_scale=1)[0].width == 800
+
+
+def test_without_guidance_a_step_has_one_row_to_hold() -> None:
+    with pytest.raises(ApiError, match="memory") as caught:
+        parse_all(in_memory_for(2 * 640 * 640), width=1024, height=1024, guidance_scale=1)
+    assert "which holds at most 904x904" in caught.value.problems[0].msg
 
 
 def test_format_is_another_name_for_image_format() -> None:

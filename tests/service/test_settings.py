@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from scheduler.messages import Lora
+from scheduler.messages import Lora, Speedups
 from service.settings import ModelSettings, ServeSettings, SettingsError, load_settings
 
 
@@ -30,6 +30,8 @@ def test_flags_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         ({"keep_mib": "-1"}, "--keep-mib -1: must be a number of at least 0"),
         ({"deadline": "-1"}, "--deadline -1: must be a number from 0 to 86400"),
         ({"sampler": "heun"}, "--sampler heun: must be one of euler, euler_a, dpmpp_2m, ddim, unipc, lcm"),
+        ({"warm_sizes": "512"}, "--warm-sizes 512: must be widths and heights in pixels, such as 512x512,1024x1024"),
+        ({"warm_rows": "4,0"}, "--warm-rows 4,0: must be whole numbers, such as 4,8,16"),
         ({"workers": "0"}, "--workers 0: must be a whole number from 1 to 64"),
     ],
 )
@@ -86,6 +88,14 @@ def test_loras_have_a_path_and_may_have_a_scale(
 def test_what_the_model_is_made_of_reaches_the_worker() -> None:
     config = load_settings(ModelSettings, {"vae": "fixed", "sampler": "lcm", "lora": "fast:0.5"}).worker_config()
     assert (config.vae, config.sampler, config.loras) == ("fixed", "lcm", (Lora("fast", 0.5),))
+
+
+def test_what_makes_the_model_faster_reaches_the_worker() -> None:
+    flags = {"compile": "default", "fuse_qkv": "true", "warm_sizes": "512x512, 1024x768", "warm_rows": "4, 8"}
+    assert load_settings(ServeSettings, flags).serve_worker_config().speedups == Speedups(
+        compile="default", fuse_qkv=True, warm_sizes=((512, 512), (1024, 768)), warm_rows=(4, 8)
+    )
+    assert load_settings(ServeSettings, {}).serve_worker_config().speedups == Speedups()
 
 
 def test_one_picture_needs_no_service_settings() -> None:
