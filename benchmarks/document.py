@@ -20,12 +20,15 @@ from benchmarks.engine.plots import plot_all
 from benchmarks.engine.results import EngineResults, Measurement, goals_by_kind
 from benchmarks.fanout import plots as fanout_plots
 from benchmarks.fanout.results import FanoutResults
+from benchmarks.gpu import plots as gpu_plots
+from benchmarks.gpu.plan import STAGES, stage_report
+from benchmarks.gpu.store import GpuResults
 from benchmarks.plot import plot
 from benchmarks.results import LoadResult
 from benchmarks.soak.results import SoakResult, soak_table
 from benchmarks.tables import comparison_table, load_table
 
-Stored = EngineResults | FanoutResults | SoakResult | StepCost | Policy | Comparison | LoadResult
+Stored = EngineResults | FanoutResults | GpuResults | SoakResult | StepCost | Policy | Comparison | LoadResult
 
 BLOCK = re.compile(r"(<!-- (?P<name>[\w -]+) -->\n)(.*?\n)??(<!-- end -->)", re.DOTALL)
 
@@ -36,8 +39,8 @@ def read(path: Path) -> Stored:
 
 
 def blocks(results: Iterable[Stored]) -> dict[str, str]:
-    """Markdown by name: `goals` and the engine's stages, `fanout` and `fanout` with `plot` or a stage's name,
-    `mixed traffic`, `step_cost`, `policy`, and others by name.
+    """Markdown by name: `goals` and the engine's stages, `fanout` and `fanout` with `plot` or a stage's name, `gpu`
+    with one, `mixed traffic`, `step_cost`, `policy`, and others by name.
     """
     named: dict[str, str] = {}
     for result in results:
@@ -46,6 +49,8 @@ def blocks(results: Iterable[Stored]) -> dict[str, str]:
                 named |= engine_blocks(result.measurements)
             case FanoutResults():
                 named |= fanout_blocks(result)
+            case GpuResults():
+                named |= gpu_blocks(result)
             case SoakResult():
                 named["mixed traffic"] = soak_table(result)
             case StepCost():
@@ -74,6 +79,11 @@ def fanout_blocks(results: FanoutResults) -> dict[str, str]:
     return {"fanout": goals, "fanout plot": fanout_plots.reference(results.measurements), **tables}
 
 
+def gpu_blocks(results: GpuResults) -> dict[str, str]:
+    """`gpu` with a stage's name, for those that were measured."""
+    return {f"gpu {name}": text for name in STAGES if (text := stage_report(results, name))}
+
+
 def fill(text: str, named: Mapping[str, str]) -> str:
     """The document with its blocks replaced; those that have no result stay as they are."""
 
@@ -85,7 +95,9 @@ def fill(text: str, named: Mapping[str, str]) -> str:
 
 
 def draw(results: Mapping[Path, Stored], folder: Path, text: str) -> list[Path]:
-    """Plots of the engine's stages and of mixed traffic, and of the fan-out where the document's text shows it."""
+    """Plots of the engine's stages, of a GPU and of mixed traffic, and of the fan-out where the document's text shows
+    it.
+    """
     measurements = [
         each for result in results.values() if isinstance(result, EngineResults) for each in result.measurements
     ]
@@ -94,7 +106,13 @@ def draw(results: Mapping[Path, Stored], folder: Path, text: str) -> list[Path]:
         plot(path, folder / "engine-traffic.png")
     fanout = [each for result in results.values() if isinstance(result, FanoutResults) for each in result.measurements]
     fanout_drawn = fanout_plots.plot_all(fanout, folder) if fanout_plots.FILE in text else []
-    drawn = [*plot_all(measurements, folder), *fanout_drawn]
+    gpu = [
+        path
+        for result in results.values()
+        if isinstance(result, GpuResults)
+        for path in gpu_plots.plot_all(result, folder)
+    ]
+    drawn = [*plot_all(measurements, folder), *fanout_drawn, *gpu]
     return [*drawn, *([folder / "engine-traffic.png"] if traffic else [])]
 
 

@@ -35,7 +35,7 @@ def describe_environment() -> Environment:
         cpu=_cpu_model(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        gpus=_output_lines("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
+        gpus=output_lines("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"),
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         packages={name: version for name in PACKAGES if (version := _version(name))},
@@ -58,8 +58,8 @@ def _cpu_model() -> str:
 
 def _commit() -> str:
     """The commit's short hash, with `+` if the tree differs from it; empty outside a repository."""
-    commit = _output_lines("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    changed = _output_lines("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no")
+    commit = output_lines("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
+    changed = output_lines("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no")
     return (commit[0] + ("+" if changed else "")) if commit else ""
 
 
@@ -70,7 +70,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _output_lines(*command: str) -> list[str]:
+def output_lines(*command: str) -> list[str]:
     """What a command prints, nothing if it is missing or fails."""
     if shutil.which(command[0]) is None:
         return []

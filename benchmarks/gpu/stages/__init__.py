@@ -1,0 +1,1 @@
+"""The stages, one a module: what there is to measure, how, and the table of it."""
