@@ -26,7 +26,7 @@ serve: $(SERVE)  ## start the service (PORT=8000 MODEL=folder-or-hub-id ARGS="--
 
 test: $(DEV)  ## run the tests (ARGS="-k name" for some of them)
 	@echo "Running the tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 clients: $(CLIENTS)  ## install the JavaScript clients that some tests run (needs npm)
 
