@@ -5,7 +5,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,9 +22,23 @@ from service.arguments import PAINT_FLAGS, make_parser, setting_flags
 from service.calibrate import CalibrateError, Outputs, calibrate
 from service.dev_cert import DevCertError, make_dev_cert
 from service.keys import METRICS
-from service.offline import OfflineError, PaintProgress, Task, paint
+from service.native_client import NativeClient
+from service.offline import paint
+from service.painting import PaintError, Task
+from service.progress import PaintProgress
+from service.remote import paint_remotely
 from service.server import ServeError, Server
-from service.settings import BatchSettings, ModelSettings, ServeSettings, SettingsError, load_settings
+from service.settings import (
+    ENV_PREFIX,
+    BatchSettings,
+    ModelSettings,
+    ServeSettings,
+    SettingsError,
+    flag_name,
+    load_settings,
+)
+
+KEY_VARIABLE = f"{ENV_PREFIX}KEY"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     try:
         uvloop.run(COMMANDS[options.command](options))
-    except (ServeError, OfflineError, CalibrateError, DevCertError) as error:
+    except (ServeError, PaintError, CalibrateError, DevCertError) as error:
         return fail(str(error), 1)
     except SettingsError as error:
         return fail(str(error), 2)
@@ -62,15 +76,37 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 async def generate(options: argparse.Namespace) -> None:
+    await (_generate_here(options) if options.url is None else _generate_there(options))
+
+
+async def _generate_here(options: argparse.Namespace) -> None:
+    if options.key is not None:
+        raise SettingsError("--key: only together with --url")
     settings = load_settings(ModelSettings, setting_flags(options))
-    fields = {field: value for field in PAINT_FLAGS if (value := getattr(options, field, None)) is not None}
-    task = Task(fields | {"prompt": options.prompt}, PAINT_FLAGS, Path(options.output), options.previews)
-    task.check()
-    client = Client()
-    progress = PaintProgress(Console(stderr=True))
+    task = _task_of(options, {})
+    client, progress = Client(), PaintProgress(Console(stderr=True))
     config = settings.worker_config(calibration="skip")  # one picture needs no speed
     workers = LocalWorkers(config, 1, client, on_progress=progress.say)
     await paint(task, client, workers, progress)
+
+
+async def _generate_there(options: argparse.Namespace) -> None:
+    settings = setting_flags(options)
+    sampler = {"sampler": settings.pop("sampler")} if "sampler" in settings else {}  # a request may choose it too
+    if settings:
+        flags = ", ".join(map(flag_name, settings))
+        raise SettingsError(f"{flags}: not together with --url, for the service has its own model and device")
+    client = NativeClient(options.url, options.key or os.environ.get(KEY_VARIABLE) or None)
+    await paint_remotely(_task_of(options, sampler), client, PaintProgress(Console(stderr=True)))
+
+
+def _task_of(options: argparse.Namespace, more: Mapping[str, str]) -> Task:
+    given = {field: value for field in PAINT_FLAGS if (value := getattr(options, field, None)) is not None}
+    flags = {**PAINT_FLAGS, **{field: flag_name(field) for field in more}}
+    fields = {"prompt": options.prompt, **given, **more}
+    task = Task(fields, flags, Path(options.output), options.previews, options.gif)
+    task.check()
+    return task
 
 
 async def measure(options: argparse.Namespace) -> None:

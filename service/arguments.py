@@ -45,7 +45,7 @@ PAINT_HELP = {
     "guidance_rescale": "how far to undo what guidance does to the contrast, 0 to 1 (default: 0)",
     "seed": "the same seed gives the same picture (default: random)",
     "num_images": "how many pictures, 1 to 4, each with a seed of its own (default: 1)",
-    "preview_every": "steps from one preview to the next, with --previews (default: 5)",
+    "preview_every": "steps from one preview to the next, with --previews or --gif (default: 5)",
     "image_quality": "of a JPEG or WebP, 1 to 100 (default: 95)",
 }
 
@@ -101,6 +101,11 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     output_help = "a .png, .jpg or .webp (default: out.png); of several pictures out-0.png, out-1.png, ..."
     parser.add_argument("-o", "--output", default="out.png", metavar="FILE", help=output_help)
     parser.add_argument("--previews", type=Path, metavar="DIR", help="write each preview into this folder")
+    gif_help = "write how the picture formed: its previews and itself, as an animation; of several out-0.gif, ..."
+    parser.add_argument("--gif", type=Path, metavar="FILE", help=gif_help)
+    url_help = "let a service that runs there paint, instead of loading a model here"
+    parser.add_argument("--url", metavar="URL", help=url_help)
+    parser.add_argument("--key", metavar="KEY", help=f"API key for that service (or {ENV_PREFIX}KEY)")
     parser.add_argument("--size", action=SizeAction, metavar="WxH", help="width and height in one, such as 256x256")
     for field, flag in PAINT_FLAGS.items():
         metavar = "TEXT" if field == "negative_prompt" else "N"

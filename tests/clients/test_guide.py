@@ -81,6 +81,13 @@ def test_event_source(snippet: str, server: Server, browser: Browser) -> None:
     assert browser.run("return document.getElementById('picture').naturalWidth") == 256
 
 
+@pytest.mark.parametrize("snippet", snippets("latentcast generate", "bash"))
+def test_latentcast_generate(snippet: str, server: Server, tmp_path: Path) -> None:
+    run_shell(snippet.replace("http://127.0.0.1:8000", server.url), tmp_path)
+    assert (tmp_path / "boat.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "forming.gif").read_bytes().startswith(b"GIF89a")
+
+
 def test_tls(tmp_path: Path) -> None:
     setup, use = snippets("TLS", "bash")
     before, flags = before_serving(setup)

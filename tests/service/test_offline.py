@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from scheduler.fake_engine import FAILING_PROMPT
 from service.__main__ import main
+from tests.gifs import frames_of, last_frame_is_of
 from tests.service.harness import is_picture_of
 
 
@@ -48,12 +50,40 @@ def test_several_pictures_are_numbered_and_so_are_their_previews(
     assert generate("a", "-o", str(output), *arguments) == 0
     assert sorted(path.name for path in tmp_path.glob("*.png")) == ["out-0.png", "out-1.png", "out-2.png"]
     assert all(is_picture_of(7 + index, (tmp_path / f"out-{index}.png").read_bytes()) for index in range(3))
-    assert {path.name for path in previews.iterdir()} <= {f"{index}-step-01.jpg" for index in range(3)}
+    assert {path.name for path in previews.iterdir()} == {f"{index}-step-01.jpg" for index in range(3)}
     assert re.findall(r"out-(\d)\.png: 64x64, seed (\d+)", capsys.readouterr().err) == [
         ("0", "7"),
         ("1", "8"),
         ("2", "9"),
     ]
+
+
+def test_a_gif_has_all_previews_and_the_picture_longest_in_its_size(tmp_path: Path) -> None:
+    gif = tmp_path / "forming.gif"
+    arguments = ["-o", str(tmp_path / "out.png"), "--gif", str(gif), "--size", "768x512", "--steps", "12"]
+    assert generate("a", *arguments, "--seed", "7") == 0
+    assert frames_of(gif) == [((768, 512), 300)] * 3 + [((768, 512), 2000)]  # after steps 1, 6 and 11: 512x341
+    assert last_frame_is_of(7, gif)
+
+
+def test_a_picture_of_one_step_has_a_gif_of_itself(tmp_path: Path) -> None:
+    gif = tmp_path / "forming.gif"
+    arguments = ["-o", str(tmp_path / "out.png"), "--gif", str(gif), "--size", "64x64", "--steps", "1"]
+    assert generate("a", *arguments) == 0
+    with Image.open(gif) as image:
+        assert isinstance(image, GifImageFile)
+        assert (image.n_frames, image.size) == (1, (64, 64))
+
+
+def test_each_of_several_pictures_has_a_gif_of_its_own(tmp_path: Path) -> None:
+    gif = tmp_path / "forming.gif"
+    arguments = ["--gif", str(gif), "--size", "64x64", "--steps", "4", "--preview-every", "1", "--seed", "7"]
+    assert generate("a", "-o", str(tmp_path / "out.jpg"), "--num-images", "2", *arguments) == 0
+    assert sorted(path.name for path in tmp_path.glob("*.gif")) == ["forming-0.gif", "forming-1.gif"]
+    for index in range(2):
+        numbered = gif.with_stem(f"forming-{index}")
+        assert [milliseconds for _, milliseconds in frames_of(numbered)] == [300, 300, 300, 2000]
+        assert last_frame_is_of(7 + index, numbered)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("out.jpg", "JPEG"), ("out.WEBP", "WEBP")])
@@ -76,6 +106,9 @@ def test_the_name_of_the_file_decides_its_format(tmp_path: Path, name: str, kind
         (["a", "-o", "out.gif"], "--output out.gif: must end in .png, .jpg, .jpeg, .webp"),
         (["a", "-o", "missing/out.png"], "--output missing/out.png: there is no folder missing"),
         (["a", "--previews", "file"], "--previews file: is not a folder"),
+        (["a", "--gif", "out.png"], "--gif out.png: must end in .gif"),
+        (["a", "--gif", "missing/out.gif"], "--gif missing/out.gif: there is no folder missing"),
+        (["a", "--gif", "out.gif", "--preview-every", "0"], "--preview-every 0: --gif is made of previews"),
         (["a", "-o", "folder.png"], "folder.png cannot be written: Is a directory"),
         (
             ["a", "--previews", "file/in", "--fake-step-ms", "30"],
