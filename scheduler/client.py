@@ -60,10 +60,14 @@ class Client:
 
     def next_worker(self) -> str:
         """The name of the one that the next request goes to. Raises NotReady."""
+        return min(self.ready_workers(), key=lambda name: self._workers[name].load)
+
+    def ready_workers(self) -> list[str]:
+        """The names of those that take requests. Raises NotReady where there are none."""
         ready = [name for name, worker in self._workers.items() if worker.is_ready]
         if not ready:
             raise NotReady("no worker is ready")
-        return min(ready, key=lambda name: self._workers[name].load)
+        return ready
 
     def abort(self, request_id: str) -> None:
         """Asks for the request to end soon, with Cancelled unless it ends otherwise first. Unknown ids are ignored."""

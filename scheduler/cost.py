@@ -43,8 +43,12 @@ class CostModel:
         self._sizes: dict[int, SizeCost] = {}  # by pixels; a model allows a few thousand sizes at most
 
     def step_seconds(self, num_rows: int, pixels: int) -> float:
-        """Seconds of one denoising step of `num_rows` UNet rows, 1..`ModelInfo.max_rows`, of `pixels` each."""
-        return self._size(pixels).seconds[num_rows - 1]
+        """Seconds of one denoising step of `num_rows` UNet rows, 1 or more, of `pixels` each.
+
+        Of more than `ModelInfo.max_rows`, as padding may make them, those of as many.
+        """
+        seconds = self._size(pixels).seconds
+        return seconds[min(num_rows, len(seconds)) - 1]
 
     def max_rows(self, pixels: int) -> int:
         """The batch cap: grows to where a larger batch stops to pay, and on while a step stays short, if it fits."""

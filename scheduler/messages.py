@@ -182,7 +182,7 @@ class Preview(msgspec.Struct, frozen=True, tag=True):
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
-    """`prompt_truncated`: the prompt was longer than the text encoders read. Timings in seconds."""
+    """`prompt_truncated`: the prompt or the negative one was longer than the text encoders read. Timings in seconds."""
 
     request_id: str
     width: int

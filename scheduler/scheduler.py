@@ -243,10 +243,11 @@ class StepScheduler(Scheduler):
     group, and before its first, every other group takes 1 + `DEAREST_TURN` steps at most; and where no more than n are
     busy at once, they take (n - 1) x (1 + `DEAREST_TURN`) together, however many come and go.
 
-    The batch cap holds for each group by itself: a group that rests keeps only its latents, about 0.1 MB a request. No
-    size can thus be kept out by another's running requests. A head that needs two rows where one is free waits for the
-    second: whoever overtook it there could keep it waiting for ever, and one idle row for a few steps is cheap. Where
-    the cap was lowered below what runs, those that started last rest until there is room.
+    The batch cap holds for each group by itself: a group that rests keeps only its requests' latents and last two
+    predictions, 0.8 MB a request of 1024x1024, and the embeddings of their prompts. No size can thus be kept out by
+    another's running requests. A head that needs two rows where one is free waits for the second: whoever overtook it
+    there could keep it waiting for ever, and one idle row for a few steps is cheap. Where the cap was lowered below
+    what runs, those that started last rest until there is room.
     """
 
     def __init__(self, cost: CostModel) -> None:

@@ -4,7 +4,7 @@ import math
 import time
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -73,9 +73,9 @@ class Estimates:
         """Until the last of `count` more such requests would be finished, if that worker got them now."""
         return self._queues[worker].seconds_with(params, count)
 
-    def seconds_for(self, cost: float) -> float:
-        """In which all workers together get so much work done."""
-        rates = [1 / queue.seconds_for(1.0) for queue in self._queues.values()]
+    def seconds_for(self, cost: float, workers: Iterable[str]) -> float:
+        """In which these workers together get so much work done."""
+        rates = [1 / self._queues[worker].seconds_for(1.0) for worker in workers]
         return cost / sum(rates)
 
 
@@ -100,6 +100,7 @@ class _Queue:
         self._pace = Pace()
         self._stepped_at: float | None = None  # None: it rests
         self._steps: Counter[int] = Counter()  # by pixels
+        self._caps: dict[int, int] = {}  # on rows, by pixels: memory may have lowered them since the calibration
         self._count = 0  # of the requests that ever came
         self._places: dict[str, _Place] = {}
         self._running: dict[str, _Place] = {}  # in order of their start
@@ -118,6 +119,7 @@ class _Queue:
         self._pace.observe(self._costs.step_seconds(num_rows, pixels), taken)
         self._stepped_at = now if stats.running or stats.waiting else None
         self._steps[pixels] += 1
+        self._caps[pixels] = stats.max_rows
 
     def add(self, request_id: str, params: GenerateParams) -> None:
         place = self._places[request_id] = _Place(params, queue_rank(self._count, params))
@@ -190,8 +192,12 @@ class _Queue:
 
     def _foresee(self, works: Sequence[Work]) -> dict[str, float]:
         if self._info.batching == "call":
-            return forecast_calls(works, self._costs, self._call_batch)
-        return forecast_steps(works, self._costs)
+            return forecast_calls(works, self._costs, self._call_batch, self._cap)
+        return forecast_steps(works, self._costs, self._cap)
+
+    def _cap(self, pixels: int) -> int:
+        most = self._costs.max_rows(pixels)
+        return min(most, self._caps.get(pixels, most))
 
     def _works(self) -> Iterator[Work]:
         """What is left to do, in the order in which it started or will start."""

@@ -1,7 +1,7 @@
 """When requests will be finished: a worker's turns, played through in advance by what its steps cost."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -21,13 +21,18 @@ class Work(NamedTuple):
     is_running: bool = False
 
 
-def forecast_steps(works: Iterable[Work], costs: CostModel) -> dict[str, float]:
+Cap = Callable[[int], int]
+"""Pixels of a picture -> the most rows of a batch."""
+
+
+def forecast_steps(works: Iterable[Work], costs: CostModel, cap: Cap | None = None) -> dict[str, float]:
     """Seconds until each request is finished, in step mode.
 
     `works` in the order in which they started or will start. Sizes take turns as `StepScheduler` lets them, and each
-    refills its batch from its own queue. Nothing is foreseen of requests that are yet to come.
+    refills its batch from its own queue. Nothing is foreseen of requests that are yet to come. `cap` is that of the
+    costs where none is given.
     """
-    groups = _groups(works, costs)
+    groups = _groups(works, costs, cap or costs.max_rows)
     seconds: dict[str, float] = {}
     now = 0.0
     while groups:
@@ -42,7 +47,7 @@ def forecast_steps(works: Iterable[Work], costs: CostModel) -> dict[str, float]:
     return seconds
 
 
-def forecast_calls(works: Iterable[Work], costs: CostModel, max_batch: int) -> dict[str, float]:
+def forecast_calls(works: Iterable[Work], costs: CostModel, max_batch: int, cap: Cap | None = None) -> dict[str, float]:
     """The same for call mode: one call after the other, each with as many as can share it with its first."""
     queues: dict[tuple[bool, CallKey], deque[tuple[int, Work]]] = {}
     for place, work in enumerate(works):
@@ -51,7 +56,7 @@ def forecast_calls(works: Iterable[Work], costs: CostModel, max_batch: int) -> d
     now = 0.0
     while queues:
         key = min(queues, key=lambda key: queues[key][0][0])
-        batch = _next_call(queues[key], costs, max_batch)
+        batch = _next_call(queues[key], max_batch, cap or costs.max_rows)
         now += _call_seconds(batch, costs)
         seconds |= dict.fromkeys((work.request_id for work in batch), now)
         if not queues[key]:
@@ -69,6 +74,7 @@ class _Group:
 
     pixels: int
     costs: CostModel
+    cap: Cap
     waiting: deque[Work] = field(default_factory=deque)
     ends: list[tuple[float, int, Work]] = field(default_factory=list)
     num_rows: int = 0
@@ -78,7 +84,7 @@ class _Group:
 
     def fill(self) -> bool:
         """Starts what there is room for; says whether anything is left."""
-        room = self.costs.max_rows(self.pixels)
+        room = self.cap(self.pixels)
         while self.waiting and self.num_rows + self.waiting[0].params.num_rows <= room:
             work = self.waiting.popleft()
             self.num_rows += work.params.num_rows
@@ -102,19 +108,19 @@ class _Group:
         return ended
 
 
-def _groups(works: Iterable[Work], costs: CostModel) -> list[_Group]:
+def _groups(works: Iterable[Work], costs: CostModel, cap: Cap) -> list[_Group]:
     groups: dict[BatchKey, _Group] = {}
     for work in works:
         key = batch_key(work.params)
         if key not in groups:
-            groups[key] = _Group(work.params.pixels, costs)
+            groups[key] = _Group(work.params.pixels, costs, cap)
         groups[key].waiting.append(work)
     return [group for group in groups.values() if group.fill()]
 
 
-def _next_call(queue: deque[tuple[int, Work]], costs: CostModel, max_batch: int) -> list[Work]:
+def _next_call(queue: deque[tuple[int, Work]], max_batch: int, cap: Cap) -> list[Work]:
     params = queue[0][1].params
-    size = min(len(queue), max_batch, costs.max_rows(params.pixels) // params.num_rows)
+    size = min(len(queue), max_batch, cap(params.pixels) // params.num_rows)
     return [queue.popleft()[1] for _ in range(size)]
 
 

@@ -24,6 +24,7 @@ from service.sizes import AnySize, HeightAndWidth, ImageSize, TopAndLeft, check_
 MAX_PROMPT = 2000
 MAX_SEED = 2**32 - 1
 MAX_IMAGES = 4
+MAX_PREVIEW = 2048  # pixels: the longest side of a picture, for models of 1024
 MAX_DEADLINE_MS = 24 * 60 * 60 * 1000
 
 MESSAGES = {
@@ -84,7 +85,7 @@ class GenerateBody(BaseModel):
     """A preview after step 1 and after every so many further steps, never after the last; 0: no previews."""
     preview_interval_ms: int = Field(0, ge=0, le=60_000)
     """Least time between two previews of a picture; a preview that would come sooner is left out."""
-    preview_size: int = Field(512, ge=64, le=1024)
+    preview_size: int = Field(512, ge=64, le=MAX_PREVIEW)
     """Longest side of a preview in pixels; a preview is never enlarged."""
     preview_quality: int = Field(70, ge=1, le=100)
     preview_format: PreviewFormat = "jpeg"

@@ -4,14 +4,15 @@ The plain loop beside the fast one: the reference for parity, and the baseline o
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from scheduler.engine import OnStep, RequestOutput
+from scheduler.engine import OnStep, RequestOutput, StepOutput
 from scheduler.messages import ModelInfo, WorkerConfig
-from scheduler.request import Request, Status
+from scheduler.request import GenerateParams, Request, Status
 from scheduler.sdxl.aside import Aside, choose_aside
 from scheduler.sdxl.failures import failure
 from scheduler.sdxl.memory import Memory
@@ -35,8 +36,8 @@ class CallEngine:
         self._model = model
         self._info = model.info(config)
         self._encoder = PromptEncoder(model.pipe)
-        self._memory = Memory(aside.free_memory)
-        self._pictures = Pictures(model, aside, self._memory)
+        self._memory = Memory(aside.free_memory)  # not the pictures': a decode that is halved tells nothing of a call
+        self._pictures = Pictures(model, aside, Memory(aside.free_memory))
 
     @property
     def info(self) -> ModelInfo:
@@ -44,15 +45,19 @@ class CallEngine:
 
     @torch.inference_mode()
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
+        def tell(output: StepOutput) -> None:
+            halvings = self._memory.take_halvings()
+            on_step(replace(output, out_of_memory=output.out_of_memory + halvings))
+
         def call(part: Sequence[Request]) -> None:
             if wanted := [request for request in part if _is_running(request)]:
-                self._call(wanted, on_step, was_halved=self._memory.has_halved)
+                self._call(wanted, tell)
 
         watch = Stopwatch()
         called = self._memory.fit(batch, call)
         if called.failures:
             failed = [failure(request, request.steps_done, error) for request, error in called.failures]
-            on_step(report(self._pictures, [], watch, StepCounts(), failed))
+            tell(report(self._pictures, [], watch, StepCounts(), failed))
 
     @torch.inference_mode()
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
@@ -61,10 +66,10 @@ class CallEngine:
     def release(self, request: Request) -> None:
         """Nothing is kept of a request between calls."""
 
-    def _call(self, batch: Sequence[Request], on_step: OnStep, *, was_halved: bool) -> None:
+    def _call(self, batch: Sequence[Request], on_step: OnStep) -> None:
         model, params = self._model, batch[0].params
         sampler = model.make_sampler(params.sampler)
-        truncated = [self._encoder.is_truncated(request.params.prompt) for request in batch]
+        truncated = [any(map(self._encoder.is_truncated, self._texts(request.params))) for request in batch]
         generators = [torch.Generator().manual_seed(request.params.seed) for request in batch]
         model.pipe.scheduler = sampler
         model.pipe(
@@ -82,8 +87,14 @@ class CallEngine:
             # Drawn here, because the pipeline would draw them in the model's dtype.
             latents=torch.cat([draw_noise(model.latent_shape(params), each, model.device) for each in generators]),
             output_type="latent",
-            callback_on_step_end=_StepEnd(self._pictures, batch, truncated, sampler, on_step, was_halved=was_halved),
+            callback_on_step_end=_StepEnd(self._pictures, batch, truncated, sampler, on_step, self._memory),
         )
+
+    def _texts(self, params: GenerateParams) -> list[str]:
+        """That the pipeline encodes for a request."""
+        is_guided = params.num_rows == 2 and not self._model.is_distilled
+        negative = params.negative_prompt if is_guided else None
+        return [params.prompt] if negative is None else [params.prompt, negative]
 
 
 def _negative_prompts(batch: Sequence[Request]) -> list[str] | None:
@@ -102,15 +113,14 @@ class _StepEnd:
         truncated: Sequence[bool],
         sampler: Sampler,
         on_step: OnStep,
-        *,
-        was_halved: bool,
+        memory: Memory,
     ) -> None:
         self._pictures = pictures
         self._batch = batch
         self._truncated = truncated
         self._sampler = sampler
         self._on_step = on_step
-        self._was_halved = was_halved
+        self._memory = memory
         self._watch = Stopwatch()
 
     def __call__(self, pipe: Pipeline, step_index: int, _timestep: Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -118,16 +128,15 @@ class _StepEnd:
         self._watch.stages["unet"] = self._watch.elapsed
         slices = self._slices(step_index + 1, tensors["latents"])
         if slices:
-            counts = self._counts(len(slices), is_first=step_index == 0)
-            self._on_step(report(self._pictures, slices, self._watch, counts))
+            self._on_step(report(self._pictures, slices, self._watch, self._counts(len(slices))))
         if not any(_is_running(request) for request in self._batch):
             pipe._interrupt = True
         self._watch = Stopwatch()
         return {}
 
-    def _counts(self, num_live: int, *, is_first: bool) -> StepCounts:
+    def _counts(self, num_live: int) -> StepCounts:
         num_rows, padded_rows = self._num_rows(num_live), self._num_rows(len(self._batch) - num_live)
-        fitting_rows = num_rows + padded_rows if is_first and self._was_halved else None
+        fitting_rows = num_rows + padded_rows if self._memory.has_halved else None  # until it is told
         return StepCounts(num_rows, padded_rows, fitting_rows)
 
     def _slices(self, steps_done: int, latents: Tensor) -> list[Slice]:

@@ -39,7 +39,8 @@ class Captured:
                 call()
         cuda.current_stream().wait_stream(lane.stream)
         self._graph = cuda.CUDAGraph()
-        with cuda.graph(self._graph, pool=lane.pool, stream=lane.stream):
+        # In its stream already: where the call fails `graph` may fail too, and would leave its stream the current one.
+        with cuda.stream(lane.stream), cuda.graph(self._graph, pool=lane.pool, stream=lane.stream):
             self._result = call()
 
     def __call__(self) -> Any:

@@ -1,6 +1,8 @@
 """Noise samplers as numbers: what each step does to a run's latents, read off diffusers' own class."""
 
+import inspect
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,6 +16,7 @@ from scheduler.sdxl.untyped import NoiseSampler
 
 EARLIER = 2  # earlier x0s that a step may read; solvers of up to third order, or second with a corrector, read as many
 LANES = 64  # numbers that a survey follows, more than any step has weights
+LIMITS = ("clip_sample", "thresholding")  # settings: what limits x0 may not show with random numbers
 TOLERANCE = 1e-5  # of the largest number; diffusers computes its own weights in fp32
 
 
@@ -47,63 +50,91 @@ class Course:
 def survey(prototype: NoiseSampler, num_steps: int) -> Course:
     """Lets diffusers' class run on random numbers, and fits each step's weights to what it computed.
 
-    So whatever its settings are, nothing is derived a second time, and what does not fit shows. Takes about a
+    So whatever its settings are, nothing is derived a second time, and what does not fit shows. Takes less than a
     millisecond a step, and is remembered for each prototype and number of steps.
     """
     sampler = Sampler(prototype, torch.float64)
     sampler.set_timesteps(num_steps, device="cpu")
     sampler.set_begin_index(0)
     surveyor = _Surveyor(sampler)
-    steps = tuple(surveyor.step(timestep) for timestep in sampler.timesteps)
-    is_clipped = bool(sampler.config.get("clip_sample") or sampler.config.get("thresholding"))
+    steps, largest_error = _weigh([surveyor.step(timestep) for timestep in sampler.timesteps])
     return Course(
         initial_sigma=float(sampler.init_noise_sigma),
         steps=steps,
-        is_linear=not is_clipped and surveyor.largest_error < TOLERANCE,
+        is_linear=not _clips(prototype) and largest_error < TOLERANCE,
     )
 
 
+def _clips(prototype: NoiseSampler) -> bool:
+    """Whether it limits x0. A configuration may also hold settings of another class, which mean nothing to its own."""
+    settings = inspect.signature(type(prototype).__init__).parameters
+    return any(prototype.config[name] for name in LIMITS if name in settings)
+
+
+class _Step(NamedTuple):
+    """What diffusers' class computed, and from what; `noise` is None where none was drawn."""
+
+    timestep: float
+    sample: Tensor
+    output: Tensor
+    scaled: Tensor
+    earlier: Sequence[Tensor]
+    x0: Tensor
+    noise: Tensor | None
+    latents: Tensor
+
+    @property
+    def summed(self) -> Sequence[Tensor]:
+        """What the latents are a sum of, in the order of `StepWeights`."""
+        noise = torch.zeros_like(self.sample) if self.noise is None else self.noise
+        return [self.sample, *self.earlier, self.x0, noise]
+
+
 class _Surveyor:
-    """Takes a noise sampler through its steps. `largest_error` is how far any step is from its weights."""
+    """Takes a noise sampler through its steps."""
 
     def __init__(self, sampler: Sampler) -> None:
-        self.largest_error = 0.0
         self._sampler = sampler
         self._generator = torch.Generator().manual_seed(0)
         self._sample = self._random()
         self._x0s = [torch.zeros_like(self._sample)] * EARLIER  # the latest first
 
-    def step(self, timestep: Tensor) -> StepWeights:
+    def step(self, timestep: Tensor) -> _Step:
         sampler, sample, output = self._sampler, self._sample, self._random()
-        (scale,) = self._fit(sampler.scale_model_input(sample, timestep), sample)
+        scaled = sampler.scale_model_input(sample, timestep)
         with _Listening() as draws:
             (latents,) = sampler.step(output, timestep, sample, self._generator)
         assert sampler.x0 is not None
-        x0, noise = sampler.x0, draws.latest if draws.latest is not None else torch.zeros_like(sample)
-        weights = StepWeights(
-            float(timestep),
-            scale,
-            *self._fit(x0, sample, output),
-            *self._fit(latents, sample, *self._x0s, x0, noise),
-        )
+        earlier, self._x0s = self._x0s, [sampler.x0, *self._x0s[:-1]]
         self._sample = latents.float().double()  # some of them round it anyway
-        self._x0s = [x0, *self._x0s[:-1]]
-        return weights if draws.latest is not None else weights._replace(noise=0.0)
+        return _Step(float(timestep), sample, output, scaled, earlier, sampler.x0, draws.latest, latents)
 
     def _random(self) -> Tensor:
         return torch.randn((LANES, 1, 1, 1), generator=self._generator).double()
 
-    def _fit(self, result: Tensor, *parts: Tensor) -> list[float]:
-        """The weights with which the parts add up to the result."""
-        if not result.isfinite().all():
-            self.largest_error = math.inf
-            return [0.0] * len(parts)
-        matrix = torch.stack([part.flatten().double() for part in parts], dim=1)
-        wanted = result.flatten()
-        weights = torch.linalg.lstsq(matrix, wanted[:, None], driver="gelsd").solution.flatten()
-        error = (matrix @ weights - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30)
-        self.largest_error = max(self.largest_error, float(error))
-        return [float(weight) for weight in weights]
+
+def _weigh(steps: Sequence[_Step]) -> tuple[tuple[StepWeights, ...], float]:
+    """Each step's weights, all of one kind found at once, and how far any step is from its own."""
+    scales, scale_error = _fit([step.scaled for step in steps], [[step.sample] for step in steps])
+    x0s, x0_error = _fit([step.x0 for step in steps], [[step.sample, step.output] for step in steps])
+    sums, sum_error = _fit([step.latents for step in steps], [step.summed for step in steps])
+    weights = []
+    for step, scale, x0, summed in zip(steps, scales, x0s, sums, strict=True):
+        each = StepWeights(step.timestep, *scale, *x0, *summed)
+        weights.append(each if step.noise is not None else each._replace(noise=0.0))
+    return tuple(weights), max(scale_error, x0_error, sum_error)
+
+
+def _fit(results: Sequence[Tensor], parts: Sequence[Sequence[Tensor]]) -> tuple[list[list[float]], float]:
+    """The weights with which each one's parts add up to its result, and the largest error."""
+    wanted = torch.stack([result.flatten().double() for result in results])
+    matrices = torch.stack([torch.stack([part.flatten().double() for part in each], dim=1) for each in parts])
+    is_finite = wanted.isfinite().all(1) & matrices.isfinite().all(2).all(1)
+    wanted = wanted.where(is_finite[:, None], 0.0)
+    matrices = matrices.where(is_finite[:, None, None], 0.0)
+    weights = torch.linalg.lstsq(matrices, wanted[:, :, None], driver="gelsd").solution
+    errors = ((matrices @ weights)[:, :, 0] - wanted).abs().amax(1) / wanted.abs().amax(1).clamp(min=1e-30)
+    return weights[:, :, 0].tolist(), float(errors.max()) if is_finite.all() else math.inf
 
 
 class _Listening(TorchFunctionMode):

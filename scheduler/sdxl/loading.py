@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 
 import msgspec
 
@@ -10,12 +11,14 @@ from scheduler.messages import WorkerConfig
 from scheduler.request import GenerateParams, Request, Status
 from scheduler.sdxl.calibration import calibrate
 from scheduler.sdxl.call_engine import CallEngine
+from scheduler.sdxl.course import survey
 from scheduler.sdxl.gauge import choose_gauge, measure_memory
 from scheduler.sdxl.speedups import apply
 from scheduler.sdxl.step_engine import StepEngine
-from scheduler.sdxl.weights import load_model
+from scheduler.sdxl.weights import Model, load_model
 
 WARM_UP_STEPS = 2  # the first ends in a preview, the second in the picture
+USUAL_STEPS = (4, 8, 20, 30, 50)  # of requests
 
 
 def load_engine(config: WorkerConfig, progress: Callable[[str], None]) -> Engine:
@@ -29,6 +32,7 @@ def load_engine(config: WorkerConfig, progress: Callable[[str], None]) -> Engine
         engine = StepEngine(model, config) if config.batching == "step" else CallEngine(model, config)
         progress("warming up")
         reason = _warm_up(engine)
+        _survey(model)
     except (RuntimeError, ValueError, TypeError) as error:  # out of memory is a RuntimeError
         raise _cannot_run(config.model, describe(error)) from error
     if reason is not None:
@@ -61,3 +65,10 @@ def _warm_up(engine: Engine) -> str | None:
         outputs += made
     engine.release(request)
     return next((output.error for output in outputs if output.error is not None), None)
+
+
+def _survey(model: Model) -> None:
+    """The usual runs of the noise sampler that most requests get, so that their first steps need not wait for it."""
+    for num_steps in USUAL_STEPS:
+        with suppress(Exception):  # a number of steps that it does not have is told to whoever asks for it
+            survey(model.prototypes.get(None), num_steps)

@@ -3,11 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import Tensor, zeros_like
+from torch import Tensor, concat, zeros_like
 
 from scheduler.sdxl.untyped import Pipeline
+from scheduler.sdxl.upload import upload
 
 CACHE_BYTES = 64 * 2**20  # some 200 prompts of SDXL in half precision
 
@@ -37,7 +38,7 @@ class Lookups(NamedTuple):
 
 
 class PromptEncoder:
-    """Encodes prompts as the pipeline does, with its own code, all new ones in one batch."""
+    """Encodes prompts as the pipeline does, all new ones in one batch, and waits for the device nowhere."""
 
     def __init__(self, pipe: Pipeline, cache_bytes: int = CACHE_BYTES) -> None:
         self._pipe = pipe
@@ -81,12 +82,23 @@ class PromptEncoder:
         return any(len(each(text, verbose=False).input_ids) > each.model_max_length for each in tokenizers)
 
     def _encode(self, texts: list[str]) -> dict[str, TextEmbedding]:
-        tokens, _, pooled, _ = self._pipe.encode_prompt(texts, do_classifier_free_guidance=False)
+        tokens, pooled = self._embed(texts)
         # Cloned, because a row that is a view would keep the whole batch in memory.
         return {
             text: TextEmbedding(tokens[i].clone(), pooled[i].clone(), self.is_truncated(text))
             for i, text in enumerate(texts)
         }
+
+    def _embed(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """[n, tokens, dim] and [n, dim]: those of the pipeline's `encode_prompt`, which waits for what it uploads."""
+        pipe = self._pipe
+        parts = ((pipe.tokenizer, pipe.text_encoder), (pipe.tokenizer_2, pipe.text_encoder_2))
+        outputs = [
+            encoder(upload(_token_ids(tokenizer, texts), encoder.device), output_hidden_states=True)
+            for tokenizer, encoder in parts
+        ]
+        tokens = concat([output.hidden_states[-2] for output in outputs], dim=-1)
+        return tokens.to(pipe.text_encoder_2.dtype), outputs[-1][0]
 
     def _remember(self, text: str, embedding: TextEmbedding) -> None:
         if text not in self._cache:
@@ -96,3 +108,11 @@ class PromptEncoder:
         while self._cached_bytes > self._cache_bytes:
             _, oldest = self._cache.popitem(last=False)
             self._cached_bytes -= oldest.num_bytes
+
+
+def _token_ids(tokenizer: Any, texts: list[str]) -> Tensor:
+    """[n, tokens] on the CPU, cut or filled up to what the encoder reads."""
+    ids: Tensor = tokenizer(
+        texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    ).input_ids
+    return ids

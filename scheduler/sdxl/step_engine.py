@@ -120,5 +120,5 @@ def _slice(trajectory: Trajectory) -> Slice:
         steps_done=trajectory.steps_done,
         latents=trajectory.latents,
         x0=trajectory.x0,
-        prompt_truncated=trajectory.prompt.truncated,
+        prompt_truncated=trajectory.is_truncated,
     )

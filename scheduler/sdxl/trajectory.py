@@ -32,6 +32,11 @@ class Trajectory:
         return self.request.params
 
     @property
+    def is_truncated(self) -> bool:
+        """Whether the prompt or the negative one was cut."""
+        return self.prompt.truncated or (self.negative is not None and self.negative.truncated)
+
+    @property
     def step(self) -> StepWeights:
         """The next one."""
         return self.course.steps[self.steps_done]

@@ -76,12 +76,19 @@ def _warm(shapes: Sequence[Shape], device: torch.device, verb: str, progress: Pr
         try:
             shape.warm(device)
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not any(map(is_out_of_memory, _with_causes(error))):
                 raise LoadError(f"{shape.name}: {describe(error)}; {ADVICE}") from error
             progress(f"the memory does not hold {shape.name}: that runs as without --compile and --cuda-graphs")
         else:
             ready.append(shape)
     return ready
+
+
+def _with_causes(error: BaseException | None) -> Iterator[Exception]:
+    """And what was being handled when it was raised: a recording that fails raises over what made it fail."""
+    while isinstance(error, Exception):
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _current(device: torch.device) -> AbstractContextManager[object]:

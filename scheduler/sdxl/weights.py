@@ -1,6 +1,7 @@
 """A loaded model of the SDXL architecture, and what is told of it."""
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,16 @@ from scheduler.sdxl.sampler import Sampler
 from scheduler.sdxl.untyped import NoiseSampler, Pipeline, TinyVae, Vae
 
 MIN_SIZE = 64
+READING_SECONDS = 1.0  # that a reading of the device's memory holds: to ask the driver for one takes time
+
+
+@dataclass(slots=True)
+class MemoryReading:
+    """Bytes used and there in all, and when they were read."""
+
+    used: int = 0
+    total: int = 0
+    read_at: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,7 @@ class Model:
     step_times: tuple[StepTime, ...] = ()
     row_counts: Mapping[tuple[int, int], Sequence[int]] = field(default_factory=dict)
     memory_use: DeviceMemory | None = None
+    memory_reading: MemoryReading = field(default_factory=MemoryReading, compare=False, repr=False)
 
     @property
     def is_distilled(self) -> bool:
@@ -54,11 +66,14 @@ class Model:
         return str(self.dtype).removeprefix("torch.")
 
     def memory(self) -> tuple[int, int]:
-        """Bytes used and there in all on the device; 0 on a CPU, whose memory is not the model's."""
+        """Bytes used and there in all on the device, lately; 0 on a CPU, whose memory is not the model's."""
         if self.device.type != "cuda":
             return 0, 0
-        free, total = torch.cuda.mem_get_info(self.device)
-        return total - free, total
+        reading, now = self.memory_reading, time.monotonic()
+        if now - reading.read_at >= READING_SECONDS:
+            free, reading.total = torch.cuda.mem_get_info(self.device)
+            reading.used, reading.read_at = reading.total - free, now
+        return reading.used, reading.total
 
     def latent_shape(self, params: GenerateParams) -> tuple[int, int, int, int]:
         factor = self.pipe.vae_scale_factor

@@ -58,7 +58,11 @@ class TestStepSeconds:
 
     def test_a_cap_below_what_rows_are_padded_to_is_the_most(self) -> None:
         cost = make_cost([(2, 0.1), (8, 0.4)], row_counts={SMALL: (8,)}, max_rows=6)
-        assert [cost.step_seconds(rows, SMALL) for rows in (1, 6)] == pytest.approx([0.3, 0.3])
+        assert [cost.step_seconds(rows, SMALL) for rows in (1, 6, 8)] == pytest.approx([0.3, 0.3, 0.3])
+
+    def test_more_rows_than_the_cap_cost_what_the_cap_costs(self) -> None:
+        cost = make_cost([(2, 0.1), (8, 0.4)], max_rows=8)
+        assert [cost.step_seconds(rows, SMALL) for rows in (8, 9, 40)] == pytest.approx([0.4, 0.4, 0.4])
 
     def test_a_single_point_is_a_line_through_the_origin(self) -> None:
         assert make_cost([(2, 0.1)]).step_seconds(6, SMALL) == pytest.approx(0.3)

@@ -1,5 +1,6 @@
 """The judge of the engines: diffusers' own pipeline, called for one request alone."""
 
+import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ def _with_signature_of(original: Any, replacement: Any) -> Any:
 def predicted_x0(sampler: Any, model_output: Tensor, timestep: Tensor, sample: Tensor) -> Tensor:
     """From the definition: x_t = sqrt(a) x0 + sqrt(1 - a) noise, with v = sqrt(a) noise - sqrt(1 - a) x0.
 
-    Euler's samplers divide x_t by sqrt(a). The consistency sampler mixes x0 with x_t near the end.
+    Euler's samplers divide x_t by sqrt(a). Some may limit x0. The consistency sampler mixes x0 with x_t near the end.
     """
     alpha: Tensor = _alpha(sampler, timestep)
     signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
@@ -156,9 +157,21 @@ def predicted_x0(sampler: Any, model_output: Tensor, timestep: Tensor, sample: T
         sample = sample * signal
     is_epsilon = sampler.config.prediction_type == "epsilon"
     x0 = (sample - noise * model_output) / signal if is_epsilon else signal * sample - noise * model_output
+    x0 = _limited(sampler, x0)
     if type(sampler).__name__ == "LCMScheduler":
         c_skip, c_out = sampler.get_scalings_for_boundary_condition_discrete(timestep)
         x0 = c_out * x0 + c_skip * sample
+    return x0
+
+
+def _limited(sampler: Any, x0: Tensor) -> Tensor:
+    """By settings of its own class; its configuration may hold those of another."""
+    own = inspect.signature(type(sampler).__init__).parameters
+    if "thresholding" in own and sampler.config.thresholding:
+        thresholded: Tensor = sampler._threshold_sample(x0)
+        return thresholded
+    if "clip_sample" in own and sampler.config.clip_sample:
+        return x0.clamp(-sampler.config.clip_sample_range, sampler.config.clip_sample_range)
     return x0
 
 

@@ -81,6 +81,7 @@ def test_a_call_is_recorded_after_it_has_run_in_a_stream_of_its_own(cuda: FakeCu
         "in lane 1",
         *["call"] * WARM_UP_CALLS,
         "main waits for lane 1",
+        "in lane 1",
         "record into pool in lane 1",
         "call",
     ]

@@ -110,6 +110,14 @@ MODELS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         {"sampler": "DDIMScheduler", "clip_sample": False, "set_alpha_to_one": False},
         [{}, {"num_steps": 1}, {"sampler": "euler"}],
     ),
+    "DDIM that clips": (
+        {"sampler": "DDIMScheduler", "clip_sample": True, "clip_sample_range": 4.0, "set_alpha_to_one": False},
+        [{}, {"num_steps": 6}, {"sampler": "euler_a", "num_steps": 5}, {"sampler": "lcm"}],
+    ),
+    "a solver with thresholds": (
+        {"sampler": "DPMSolverMultistepScheduler", "thresholding": True},
+        [{}, {"num_steps": 6}, {"sampler": "euler_a", "num_steps": 5}, {"sampler": "unipc"}],
+    ),
     "guidance-distilled": (
         {"time_cond_proj_dim": 8},
         [{"guidance_scale": 8.0}, {"guidance_scale": 0.0}, {"guidance_scale": 3.0, "guidance_rescale": 0.7}],

@@ -28,7 +28,7 @@ LINEAR: dict[str, NoiseSampler] = {
     "prediction of x0": diffusers.DDIMScheduler(**NOISE_SCHEDULE, prediction_type="sample", clip_sample=False),
 }
 NOT_LINEAR: dict[str, NoiseSampler] = {
-    "clipping": diffusers.DDIMScheduler(**NOISE_SCHEDULE),
+    "clipping": diffusers.DDIMScheduler(**NOISE_SCHEDULE, clip_sample=True),
     "thresholding": diffusers.DPMSolverMultistepScheduler(**NOISE_SCHEDULE, thresholding=True),
     "too many earlier x0s": diffusers.UniPCMultistepScheduler(**NOISE_SCHEDULE, solver_order=3),
 }
@@ -107,6 +107,14 @@ def test_what_weights_cannot_tell_is_said(prototype: NoiseSampler) -> None:
     sampler.set_timesteps(20)
     assert [step.timestep for step in course.steps] == sampler.timesteps.tolist()
     assert [step.scale for step in course.steps] == pytest.approx([1.0] * 20)
+
+
+@pytest.mark.parametrize("own", ["clipping", "thresholding"])
+def test_settings_of_another_class_mean_nothing(own: str) -> None:
+    """What is made of a model's own noise sampler keeps its whole configuration."""
+    prototype = Prototypes(NOT_LINEAR[own]).get("euler_a")
+    assert prototype.config.get("clip_sample") or prototype.config.get("thresholding")
+    assert_equals_diffusers(prototype, 20)
 
 
 def test_eulers_method_as_in_the_paper(prototypes: Prototypes) -> None:

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from scheduler.engine import LoadError
 from scheduler.messages import WorkerConfig
 from scheduler.request import SAMPLERS
-from scheduler.sdxl import load
+from scheduler.sdxl import load, loading
+from scheduler.sdxl.untyped import NoiseSampler
 from scheduler.sdxl.weights import load_model
 from tests.models import save_tiny_sdxl, save_tiny_vae, save_vae
 
@@ -59,6 +60,19 @@ def test_a_model_with_a_sampler_of_its_own_and_guidance_for_one_row(tmp_path: Pa
     config = WorkerConfig(model=str(folder), device="cpu", dtype="float32")
     info = load_model(config, lambda _: None).info(config)
     assert (info.sampler, info.guidance_rows) == (None, 1)
+
+
+def test_the_usual_runs_are_known_before_the_first_request(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    surveyed: list[int] = []
+
+    def survey(_prototype: NoiseSampler, num_steps: int) -> None:
+        surveyed.append(num_steps)
+        if num_steps == 4:
+            raise ValueError("not with this noise sampler")
+
+    monkeypatch.setattr(loading, "survey", survey)
+    load(WorkerConfig(model=str(tiny_sdxl), device="cpu", calibration="skip"), lambda _: None)
+    assert surveyed == [4, 8, 20, 30, 50]
 
 
 def test_threads_are_set(tiny_sdxl: Path) -> None:

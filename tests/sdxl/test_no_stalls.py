@@ -108,7 +108,6 @@ def run(engine: StepEngine, batch: list[Request]) -> None:
 
 @pytest.fixture
 def watch() -> NoStalls:
-    """Prompts must be known before: the pipeline's own code sends new ones to the device, and waits."""
     return NoStalls()
 
 
@@ -143,6 +142,14 @@ def test_who_joins_and_who_leaves_makes_nobody_wait(engine: StepEngine, watch: N
     while made := engine.collect(wait=True):
         outputs += made
     assert {output.request for output in outputs if output.image is not None} == {first, second}
+
+
+def test_new_prompts_make_nobody_wait(engine: StepEngine, watch: NoStalls) -> None:
+    first, second, third = (start(f"r{index}", prompt=f"a house, number {index}") for index in range(3))
+    run(engine, [first])
+    with watch:
+        run(engine, [first, second, third])
+    assert watch.uploads == 1 + 2 * 2 + 2  # beside what joins needs anyway, the tokens for both encoders
 
 
 def test_a_guidance_distilled_model_makes_nobody_wait(

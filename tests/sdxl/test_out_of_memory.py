@@ -1,22 +1,32 @@
 """Out of memory: work is halved, the pictures are the same, and only a request that does not fit alone fails."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from scheduler.engine import Engine
-from scheduler.messages import WorkerConfig
-from scheduler.request import Request, Status
+from scheduler.cost import CostModel
+from scheduler.engine import Engine, Pixels
+from scheduler.loop import Inbox, Loop
+from scheduler.messages import Drain, WorkerConfig
+from scheduler.outbox import FinalPicture, Outgoing
+from scheduler.request import Request, SamplerName, Status
+from scheduler.scheduler import StepScheduler
+from scheduler.sdxl.aside import SideStream
 from scheduler.sdxl.call_engine import CallEngine
+from scheduler.sdxl.pictures import CHUNK_LATENT_PIXELS
 from scheduler.sdxl.step_engine import StepEngine
 from scheduler.sdxl.weights import Model, load_model
+from tests.info import make_info
 from tests.sdxl.drive import Driver, Trace, make_request
 from tests.sdxl.faults import limit_pixels, limit_rows
+from tests.sdxl.held import HeldStreams
 from tests.sdxl.oracle import LEVELS, TOLERANCE, error_of_range, largest_difference
 
 LATENT_PIXELS = 8 * 8  # of a picture of 64x64
+KINDS_OF_SAMPLERS: tuple[SamplerName, ...] = ("euler", "euler_a", "lcm", "unipc")  # plain, with noise, with a memory
 
 Run = Callable[..., Driver]
 
@@ -47,8 +57,10 @@ def make_engine(model: Model, config: WorkerConfig) -> Engine:
     return StepEngine(model, config) if config.batching == "step" else CallEngine(model, config)
 
 
-def five_alike() -> list[Request]:
-    return [make_request(f"r{seed}", seed=seed, num_steps=3, prompt=f"a house {seed}") for seed in range(5)]
+def five_alike(sampler: SamplerName | None = None) -> list[Request]:
+    return [
+        make_request(f"r{seed}", seed=seed, num_steps=3, prompt=f"a house {seed}", sampler=sampler) for seed in range(5)
+    ]
 
 
 def assert_same(actual: Trace, expected: Trace) -> None:
@@ -86,23 +98,26 @@ def test_the_batch_of_a_step_is_halved_until_it_fits(
 
 
 @pytest.mark.parametrize("batching", ["step"], indirect=True)
-def test_memory_may_run_out_in_the_midst(model: Model, drive: Run) -> None:
-    undisturbed = drive(five_alike())
+@pytest.mark.parametrize("sampler", KINDS_OF_SAMPLERS)
+def test_memory_may_run_out_in_the_midst(sampler: SamplerName, model: Model, drive: Run) -> None:
+    """And no noise is drawn twice."""
+    undisturbed = drive(five_alike(sampler))
     limit = limit_rows(model.pipe.unet, 10)
 
     def shrink(steps_done: int) -> None:
         limit.most = 4 if steps_done == 1 else 10
 
-    driver = drive(five_alike(), after_step=shrink)
+    driver = drive(five_alike(sampler), after_step=shrink)
     assert_all_same(driver, undisturbed)
     assert [step.out_of_memory for step in driver.steps] == [0, 2, 0]
 
 
 @pytest.mark.parametrize("batching", ["call"], indirect=True)
-def test_a_call_is_halved_and_starts_again(model: Model, drive: Run) -> None:
-    undisturbed = drive(five_alike())
+@pytest.mark.parametrize("sampler", KINDS_OF_SAMPLERS)
+def test_a_call_is_halved_and_starts_again(sampler: SamplerName, model: Model, drive: Run) -> None:
+    undisturbed = drive(five_alike(sampler))
     limit_rows(model.pipe.unet, 4)
-    driver = drive(five_alike())
+    driver = drive(five_alike(sampler))
     assert_all_same(driver, undisturbed)
     assert [step.num_rows for step in driver.steps] == [4] * 3 + [2] * 3 + [4] * 3
     told = [(step.out_of_memory, step.fitting_rows) for step in driver.steps]
@@ -179,6 +194,21 @@ def test_pictures_are_halved(most: int, model: Model, drive: Run) -> None:
     assert max(limit.sizes) <= most
 
 
+@pytest.mark.parametrize("batching", ["call"], indirect=True)
+def test_a_decode_that_is_halved_tells_nothing_of_the_next_call(
+    model: Model, config: WorkerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of two pictures, of which some are begun between the calls."""
+    monkeypatch.setitem(CHUNK_LATENT_PIXELS, "cpu", 2 * LATENT_PIXELS)
+    limit_rows(model.pipe.vae.decoder, 1)
+    driver = Driver(CallEngine(model, config, SideStream(HeldStreams())), monkeypatch)
+    driver.run({0: [make_request(f"r{seed}", seed=seed, num_steps=2, preview_every=0) for seed in range(6)]})
+    assert sum(step.out_of_memory for step in driver.steps) < 3
+    driver.run({0: [make_request("next", num_steps=2)]})
+    assert sum(step.out_of_memory for step in driver.steps) == 3
+    assert [step.fitting_rows for step in driver.steps] == [None] * 4
+
+
 def test_a_picture_that_does_not_fit_is_decoded_in_tiles(model: Model, drive: Run) -> None:
     limit = limit_pixels(model.pipe.vae.decoder, LATENT_PIXELS - 1)
     driver = drive(five_alike())
@@ -253,3 +283,47 @@ class Fault:
     def __call__(self, *_: object) -> None:
         if self.is_there:
             raise ValueError("not now")
+
+
+@pytest.mark.parametrize("batching", ["step"], indirect=True)
+def test_requests_that_start_again_get_the_same_pictures(model: Model, config: WorkerConfig) -> None:
+    """Each alone, with its seed, when the UNet has raised in their third step."""
+    undisturbed = run_loop(StepEngine(model, config), three_kinds())
+    fault = FaultAtCall(3)
+    model.pipe.unet.register_forward_pre_hook(fault)
+    pictures = run_loop(StepEngine(model, config), three_kinds())
+    assert fault.num_calls == 3 + 3 * 5
+    assert pictures.keys() == undisturbed.keys() == {"euler_a", "unipc", "lcm"}
+    for name, picture in pictures.items():
+        assert largest_difference(picture, undisturbed[name]) <= LEVELS
+
+
+def three_kinds() -> list[Request]:
+    samplers: tuple[SamplerName, ...] = ("euler_a", "unipc", "lcm")
+    return [make_request(name, sampler=name, seed=seed, num_steps=5) for seed, name in enumerate(samplers)]
+
+
+class FaultAtCall:
+    def __init__(self, number: int) -> None:
+        self.num_calls = 0
+        self._number = number
+
+    def __call__(self, *_: object) -> None:
+        self.num_calls += 1
+        if self.num_calls == self._number:
+            raise ValueError("not now")
+
+
+def run_loop(engine: Engine, requests: list[Request]) -> dict[str, Pixels]:
+    """The real loop, which isolates and releases the requests of a batch that raised."""
+    pictures: dict[str, Pixels] = {}
+
+    def emit(news: Sequence[Outgoing]) -> None:
+        pictures.update({each.request.id: each.pixels for each in news if isinstance(each, FinalPicture)})
+
+    inbox: Inbox = SimpleQueue()
+    for request in requests:
+        inbox.put(request)
+    inbox.put(Drain())
+    Loop(engine, StepScheduler(CostModel(make_info())), inbox, emit).run()
+    return pictures

@@ -7,8 +7,12 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from scheduler.engine import Engine
 from scheduler.sdxl.prompts import PromptEncoder
 from tests.models import NUM_TOKENS
+from tests.sdxl.drive import Driver, make_request
+
+TOO_LONG = "far too long " * 9
 
 
 @pytest.fixture(scope="module")
@@ -18,21 +22,21 @@ def pipe(tiny_sdxl: Path) -> Any:
 
 
 @pytest.fixture
-def calls(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The batches of texts that were really encoded."""
     batches: list[list[str]] = []
-    encode_prompt = pipe.encode_prompt
+    embed = PromptEncoder._embed
 
-    def counted(texts: list[str], **options: Any) -> Any:
+    def counted(encoder: PromptEncoder, texts: list[str]) -> Any:
         batches.append(texts)
-        return encode_prompt(texts, **options)
+        return embed(encoder, texts)
 
-    monkeypatch.setattr(pipe, "encode_prompt", counted)
+    monkeypatch.setattr(PromptEncoder, "_embed", counted)
     return batches
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("negative", ["blurry", "", None])
+@pytest.mark.parametrize("negative", ["blurry", "", TOO_LONG, None])
 @pytest.mark.parametrize("force_zeros", [True, False])
 def test_embeddings_equal_the_pipelines(pipe: Any, negative: str | None, force_zeros: bool) -> None:
     pipe.register_to_config(force_zeros_for_empty_prompt=force_zeros)
@@ -45,6 +49,16 @@ def test_embeddings_equal_the_pipelines(pipe: Any, negative: str | None, force_z
     actual = (prompt.tokens, negative_prompt.tokens, prompt.pooled, negative_prompt.pooled)
     for ours, theirs in zip(actual, expected, strict=True):
         torch.testing.assert_close(ours, theirs[0])
+
+
+@torch.inference_mode()
+def test_a_batch_equals_the_pipelines_to_the_bit(pipe: Any) -> None:
+    texts = ["a red house", "", TOO_LONG, "blurry, low quality", "a tree"]
+    embeddings = PromptEncoder(pipe).encode(texts)
+    tokens, _, pooled, _ = pipe.encode_prompt(texts, do_classifier_free_guidance=False)
+    assert torch.equal(torch.stack([embeddings[text].tokens for text in texts]), tokens)
+    assert torch.equal(torch.stack([embeddings[text].pooled for text in texts]), pooled)
+    assert tokens.dtype == pooled.dtype == torch.float32
 
 
 def test_a_text_is_encoded_once(pipe: Any, calls: list[list[str]]) -> None:
@@ -82,3 +96,12 @@ def test_a_prompt_that_is_cut_off_is_told(pipe: Any) -> None:
     fits = "x" * (NUM_TOKENS - 2)  # a token a letter, and two around them
     embeddings = PromptEncoder(pipe).encode([fits, fits + "x"])
     assert [each.truncated for each in embeddings.values()] == [False, True]
+
+
+def test_so_is_a_negative_prompt_where_guidance_reads_it(tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(tiny_engine, monkeypatch)
+    read, unread = (
+        make_request(f"guidance {scale}", negative_prompt=TOO_LONG, guidance_scale=scale) for scale in (5.0, 1.0)
+    )
+    driver.run({0: [read, unread, make_request("short")]})
+    assert [id_ for id_, trace in driver.traces.items() if trace.prompt_truncated] == ["guidance 5.0"]

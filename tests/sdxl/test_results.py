@@ -1,5 +1,6 @@
 """What a step tells: each request once, stages beside what is in none of them, counts; and what comes later."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,18 @@ def test_decodes_show_in_the_step_after_they_are_given_out(pictures: Pictures, s
     pictures.collect(wait=False)
     assert DECODES.intersection(step(pictures, [make_slice(request, 2)]).stages) == {"preview_decode"}
     assert DECODES.isdisjoint(step(pictures, [make_slice(request, 2)]).stages)
+
+
+def test_the_device_is_asked_for_its_memory_once_a_second(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, free = [10.0], [70, 60, 50]
+    monkeypatch.setattr("scheduler.sdxl.weights.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free.pop(0), 100))
+    on_card = dataclasses.replace(model, device=torch.device("cuda"))
+    readings = []
+    for now[0] in (10.0, 10.9, 11.0, 11.5):
+        readings.append(on_card.memory())
+    assert readings == [(30, 100), (30, 100), (40, 100), (40, 100)]
+    assert model.memory() == (0, 0)
 
 
 def test_counts_and_failures_are_told(pictures: Pictures) -> None:

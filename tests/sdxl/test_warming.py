@@ -150,6 +150,28 @@ def test_what_memory_does_not_hold_is_left_out_and_told(tiny_sdxl: Path, monkeyp
     ]
 
 
+class FailingTwice:
+    """A recording whose end fails too, because what was recorded did not fit."""
+
+    def __call__(self, network: Network, _kind: str) -> Network:
+        def run(*inputs: Tensor) -> Any:
+            if len(inputs[0]) < 4:
+                return network(*inputs)
+            try:
+                raise torch.OutOfMemoryError("out of memory")
+            finally:
+                raise RuntimeError("the recording was not begun in this stream")
+
+        return run
+
+
+def test_memory_that_ends_a_recording_is_recognised(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warming, "compiled", FailingTwice())
+    loaded = load_model(make_config(tiny_sdxl), lambda _: None)
+    model = apply(loaded, Speedups(compile="default", warm_rows=(2,)), max_rows=4)
+    assert model.row_counts == {(64, 64): [2]}
+
+
 def test_a_compiler_that_fails_is_told_in_one_line(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warming, "compiled", Full(0, RuntimeError("no such kernel\n  in line 3")))
     loaded = load_model(make_config(tiny_sdxl), lambda _: None)

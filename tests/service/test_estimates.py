@@ -144,6 +144,34 @@ def test_rows_of_padding_take_time_too() -> None:
     assert desk.seconds_left("a") == about(50 * ALONE)
 
 
+def test_halves_of_a_batch_may_have_more_rows_with_padding_than_a_batch() -> None:
+    desk = Desk()
+    desk.add("a", num_steps=50)
+    pixels = 3 * 256 * 256
+    desk.step(2000, taken=TWO, num_rows=3, padded_rows=3, useful_pixels=pixels, padded_pixels=pixels)
+    assert desk.seconds_left("a") == about(50 * ALONE)
+
+
+@pytest.mark.parametrize("batching", ["step", "call"])
+def test_a_cap_that_memory_lowered_is_kept_to(batching: str) -> None:
+    desk = Desk(batching=batching)
+    for request_id in "ab":
+        desk.add(request_id)
+    assert desk.seconds_left("b") == about(10 * TWO)
+    desk.step(max_rows=2)
+    assert desk.seconds_left("b") == about(20 * ALONE)
+    desk.clock.now += HOLD_SECONDS * 100
+    assert desk.estimates.seconds_with("worker-0", make_params(), count=1) == about(30 * ALONE)
+
+
+def test_a_cap_of_another_size_tells_nothing() -> None:
+    desk = Desk()
+    for request_id in "ab":
+        desk.add(request_id)
+    desk.step(max_rows=2, useful_pixels=2 * 128 * 128, taken=0.0075)
+    assert desk.seconds_left("b") == about(10 * TWO)
+
+
 def test_a_position_counts_those_that_start_before() -> None:
     desk = Desk()
     for request_id in "abc":
@@ -274,11 +302,12 @@ def test_whoever_overtakes_a_long_queue_need_not_wait_for_it() -> None:
 
 def test_workers_get_work_done_together() -> None:
     """Four rows of 10 steps, each 12.5 ms in a full batch."""
-    assert Desk().estimates.seconds_for(40) == pytest.approx(0.5)
-    assert Desk("worker-0", "worker-1").estimates.seconds_for(40) == pytest.approx(0.25)
+    both = "worker-0", "worker-1"
+    assert Desk(*both).estimates.seconds_for(40, ["worker-1"]) == pytest.approx(0.5)
+    assert Desk(*both).estimates.seconds_for(40, both) == pytest.approx(0.25)
 
 
 def test_work_takes_longer_on_a_slow_worker() -> None:
     desk = Desk()
     desk.step(2000, taken=2 * ALONE)
-    assert desk.estimates.seconds_for(40) == pytest.approx(1.0, rel=0.02)
+    assert desk.estimates.seconds_for(40, ["worker-0"]) == pytest.approx(1.0, rel=0.02)

@@ -180,7 +180,7 @@ def test_a_whole_number_is_a_number() -> None:
         ("deadline_ms", 86_400_001, "must be at most 86400000"),
         ("preview_every", -1, "must be at least 0"),
         ("preview_size", 63, "must be at least 64"),
-        ("preview_size", 1025, "must be at most 1024"),
+        ("preview_size", 2049, "must be at most 2048"),
         ("preview_quality", 101, "must be at most 100"),
         ("preview_format", "png", "must be 'jpeg' or 'webp'"),
         ("image_format", "gif", "must be 'jpeg', 'png' or 'webp'"),
