@@ -40,15 +40,21 @@ def owner_of(request: web.Request) -> str | None:
     return key.name if key is not None else None
 
 
-def admit(request: web.Request, params: Sequence[GenerateParams], grace: float | None) -> Generation:
-    """`Generations.admit` for whoever asks. Raises `ApiError` also where a key may not ask for that, or for so much."""
+def admit(
+    request: web.Request, params: Sequence[GenerateParams], grace: float | None, instead_of: Generation | None = None
+) -> Generation:
+    """`Generations.admit` for whoever asks. Raises `ApiError` also where a key may not ask for that, or for so much.
+
+    `instead_of`: one of the same key that the caller cancels as soon as this is admitted.
+    """
     generations, limits, key = request.app[GENERATIONS], request.app[LIMITS], request.get(API_KEY)
     if key is None:
         return generations.admit(params, grace)
     if max(each.priority for each in params) > key.max_priority:
         message = f"must be at most {key.max_priority} with this API key"
         raise ApiError(422, "validation", [Problem(loc=["body", "priority"], msg=message, type="less_than_equal")])
-    limits.check(key.name, generations.count_under_way(key.name))
+    is_replacing = instead_of is not None and not instead_of.is_ending
+    limits.check(key.name, generations.count_under_way(key.name) - is_replacing)
     generation = generations.admit(params, grace, key.name)
     limits.charge(key.name, generation.cost)
     return generation
@@ -61,8 +67,8 @@ def check_streams(request: web.Request) -> None:
 
 
 class OpenStream:
-    """A stream of whoever asks, while it is open; entering it raises as `check_streams`. No generator, because there
-    are thousands of them and each would take more.
+    """A stream of whoever asks, while it is open; entering it raises as `check_streams`, and counts that. No generator,
+    because there are thousands of them and each would take more.
     """
 
     __slots__ = ("_owner", "_request")
@@ -72,8 +78,14 @@ class OpenStream:
         self._owner = owner_of(request)
 
     def __enter__(self) -> None:
-        if self._owner is not None:
-            self._request.app[LIMITS].open_stream(self._owner)
+        if self._owner is None:
+            return
+        try:
+            self._request.app[LIMITS].open_stream(self._owner, resumes="Last-Event-ID" in self._request.headers)
+        except ApiError:
+            # Not a request for a picture, so it is not among those that ended.
+            self._request.app[METRICS].requests_rejected.labels("too_many_streams").inc()
+            raise
 
     def __exit__(self, *_: object) -> None:
         if self._owner is not None:

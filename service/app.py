@@ -12,6 +12,7 @@ from service.access import authenticate
 from service.api import docs, fal, generate, health, native, openai, page, proxy, queue, realtime
 from service.api.admission import MAX_BODY_BYTES
 from service.api.sockets import close_sockets
+from service.api.unanswered import UNANSWERED, Unanswered
 from service.api_keys import ApiKeys
 from service.cors import add_cors_headers, answer_preflight, parse_origins
 from service.errors import answer_errors
@@ -67,6 +68,7 @@ def make_app(settings: ServeSettings, client: Client) -> web.Application:
     app[METRICS] = Metrics()
     app[GENERATIONS] = Generations(client, settings, app[METRICS])
     app[SOCKETS] = set()
+    app[UNANSWERED] = Unanswered()
     app[TICKER] = Ticker(settings.keep_alive)
     app[API_KEYS] = ApiKeys.read(settings.api_key_file) if settings.api_key_file else None
     app[LIMITS] = KeyLimits(settings.key_concurrency, settings.key_rate, settings.key_streams)

@@ -88,7 +88,7 @@ class Image:
         return self.params.num_rows * (self.params.num_steps - self.step)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Generation:
     """What is known of one generation; written by `Generations` and its `UnderWay`. Times in Unix seconds.
 
@@ -155,6 +155,16 @@ class Generation:
     @property
     def is_over(self) -> bool:
         return self.status in FINAL
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is over, or about to be."""
+        return self.is_over or self.cancel_cause is not None
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether there is nothing to watch any more."""
+        return not self._events
 
     @property
     def final_number(self) -> int | None:

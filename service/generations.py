@@ -61,8 +61,8 @@ class Generations:
         `grace`: seconds it goes on without a watcher; None: to its end. `owner` as of `Generation`.
         """
         generation = self._new_generation(params, grace, owner)
-        self._check_room(generation.cost)
         try:
+            self._check_room(generation.cost)
             self._check_deadline(generation)
             streams = [self._send(image) for image in generation.images]
         except NotReady as error:
@@ -190,7 +190,8 @@ class Generations:
         queue_cost = self._queue_cost
         excess = queue_cost + cost - self._max_queue_cost
         if queue_cost and excess > 0:
-            raise unavailable("queue_full", "the queue is full; try again later", self._estimates.seconds_for(excess))
+            seconds = self._estimates.seconds_for(excess, self._client.ready_workers())
+            raise unavailable("queue_full", "the queue is full; try again later", seconds)
 
     def _check_deadline(self, generation: Generation) -> None:
         params = generation.params

@@ -48,15 +48,19 @@ class KeyLimits:
         if self._rate:
             self._bucket(name).level -= cost
 
-    def check_streams(self, name: str) -> None:
-        """Raises `ApiError` 429 where the key has as many streams open as it may."""
-        if self._streams and self._num_open[name] >= self._streams:
+    def check_streams(self, name: str, *, resumes: bool = False) -> None:
+        """Raises `ApiError` 429 where the key has as many streams open as it may.
+
+        One that resumes another may go beyond, up to twice as many: the other may be dead and not yet known to be.
+        """
+        most = self._streams * (2 if resumes else 1)
+        if self._streams and self._num_open[name] >= most:
             message = f"this key may have {self._streams} streams open at once; close one first"
             raise _too_many("too_many_streams", message, RETRY_SECONDS)
 
-    def open_stream(self, name: str) -> None:
+    def open_stream(self, name: str, *, resumes: bool = False) -> None:
         """Raises as `check_streams`."""
-        self.check_streams(name)
+        self.check_streams(name, resumes=resumes)
         self._num_open[name] += 1
 
     def close_stream(self, name: str) -> None:

@@ -52,9 +52,11 @@ def _one_line(value: bytes) -> bytes:
 
 
 def bound_send_buffer(transport: asyncio.BaseTransport) -> None:
-    """So that a reader that stalls is noticed soon, and costs little memory."""
+    """So that a reader that stalls, or vanishes without a word, is noticed soon, and costs little memory."""
     if (sock := transport.get_extra_info("socket")) is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # elsewhere the kernel tries for many minutes
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(SEND_TIMEOUT_SECONDS * 1000))
 
 
 def _unsent_bytes(sock: socket.socket) -> int:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 from scheduler.bell import Bell
-from service.generation import Event, Generation
+from service.generation import Event
 
 
 class Counter(Protocol):
@@ -31,7 +31,8 @@ class Mailbox:
     """What one stream is still to send, in order. Iterating ends after the last event of the last generation.
 
     Of each image of a generation at most one preview waits: a newer one takes its place, so that a slow reader loses
-    pictures, though of no image all of them, and never holds memory or anyone else up. Nothing else is ever dropped.
+    pictures, though of no image all of them, and never holds memory or anyone else up. Images take turns, and a preview
+    that one with a higher number overtakes is dropped, so that the numbers only rise. Nothing else is ever dropped.
     """
 
     __slots__ = ("_changed", "_coalesced", "_gone", "_keep_alive_due", "_open", "_pending")
@@ -46,17 +47,20 @@ class Mailbox:
 
     def put(self, event: Event) -> None:
         if event.is_final:
-            self._drop_previews(event.generation)
+            self._drop_previews_before(event)
         slot = _slot_of(event)
         if slot in self._pending:
             self._coalesced.inc()
         self._pending[slot] = event
         self._changed.ring()
 
-    def _drop_previews(self, generation: Generation) -> None:
-        """Those that may give way, now that the pictures are there."""
-        for image in generation.images:
-            if self._pending.pop(Slot(generation.id, image.index, None), None):
+    def _drop_previews_before(self, event: Event) -> None:
+        """Those that may give way, of the same generation."""
+        for image in event.generation.images:
+            slot = Slot(event.generation.id, image.index, None)
+            waiting = self._pending.get(slot)
+            if waiting is not None and waiting.number < event.number:
+                del self._pending[slot]
                 self._coalesced.inc()
 
     def keep_alive(self) -> None:
@@ -91,6 +95,8 @@ class Mailbox:
             self._keep_alive_due = False
             return KEEP_ALIVE
         event = self._pending.pop(next(iter(self._pending)))
+        if self._pending:
+            self._drop_previews_before(event)
         if event.is_final:
             self._open.discard(event.generation.id)
         return event

@@ -13,7 +13,8 @@ from service.api.encodings import ENCODINGS
 from service.api.failures import failure_frame
 from service.api.notices import notices
 from service.api.sockets import is_handshake
-from service.api.streaming import EventId, last_event_id, stream_to_its_end
+from service.api.streaming import HAS_TOLD, EventId, last_event_id, stream_to_its_end
+from service.api.unanswered import UNANSWERED, Question
 from service.errors import ApiError, Problem
 from service.generation import Encoder, Event, Generation
 from service.keys import GENERATIONS, METRICS, SETTINGS
@@ -31,7 +32,7 @@ async def generate(request: web.Request) -> web.StreamResponse:
     encoding = _checked(fields.pop("encoding", "hex"))
     seen = last_event_id(request)
     if seen is None:
-        return await stream_to_its_end(request, _start(request, fields), ENCODERS[encoding], after=0)
+        return await _paint(request, fields, encoding)
     return await _resume(request, seen, encoding)
 
 
@@ -40,6 +41,26 @@ def _checked(encoding: str) -> str:
         message = "must be one of " + ", ".join(ENCODINGS)
         raise ApiError(422, "validation", [Problem(loc=["query", "encoding"], msg=message, type="literal_error")])
     return encoding
+
+
+async def _paint(request: web.Request, fields: Mapping[str, str], encoding: str) -> web.StreamResponse:
+    """Whoever is cut off before the first event comes back without an id, and must not have it painted twice."""
+    question = Question(access.owner_of(request), frozenset(fields.items()), encoding)
+    generation = _take_back(request, question) or _start(request, fields)
+    try:
+        return await stream_to_its_end(request, generation, ENCODERS[encoding], after=0)
+    finally:
+        if HAS_TOLD not in request:
+            request.app[UNANSWERED].remember(question, generation)
+
+
+def _take_back(request: web.Request, question: Question) -> Generation | None:
+    generation = request.app[UNANSWERED].take_back(question)
+    # One that is over may have been forgotten meanwhile.
+    generation = access.find(request, generation.id) if generation is not None else None
+    if generation is not None:
+        request.app[METRICS].stream_resumes.labels("hit").inc()
+    return generation
 
 
 def _start(request: web.Request, fields: Mapping[str, str]) -> Generation:

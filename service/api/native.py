@@ -110,6 +110,8 @@ def _find_many(request: web.Request) -> list[Generation]:
         )
         raise ApiError(422, "validation", [problem])
     found = [generation for one in ids if (generation := access.find(request, one))]
+    # Looking for one may forget another that has just been found.
+    found = [generation for generation in found if not generation.is_forgotten]
     return sorted(found, key=lambda generation: generation.finished_at or math.inf)
 
 

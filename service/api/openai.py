@@ -151,7 +151,7 @@ class OpenAIImages(BaseModel):
     size: str
     usage: dict[str, object] = NO_USAGE
     prompt_truncated: bool | None = None
-    """There only where the model read no more than the beginning of the prompt."""
+    """There only where the model read no more than the beginning of a prompt, be it the negative one."""
 
 
 class OpenAIModel(BaseModel):

@@ -41,7 +41,9 @@ class SocketBody(GenerateBody):
     request_id: str | None = Field(None, max_length=MAX_REQUEST_ID)
     """The client's own name for the request; it comes back with every message about it."""
     supersede: bool = False
-    """Cancels the last request of this connection at its next step, and no more is told of it."""
+    """Cancels the last request of this connection at its next step, and no more is told of it; not if this one is
+    refused.
+    """
 
 
 class Dialect(ABC):
@@ -114,7 +116,8 @@ class Connection:
         self._metrics = request.app[METRICS]
         self._socket = socket
         self._dialect = dialect
-        self._live: dict[asyncio.Task[None], Generation] = {}  # in order of arrival
+        self._live: dict[asyncio.Task[None], Generation] = {}
+        self._last: asyncio.Task[None] | None = None  # also when it is done
         self._sending = asyncio.Lock()
 
     async def serve(self) -> None:
@@ -145,12 +148,14 @@ class Connection:
     def _start(self, data: Any, tasks: asyncio.TaskGroup) -> None:
         model = self._generations.model()
         asked = self._dialect.body.of(data, model)
-        if asked.supersede and self._live:
-            self._supersede(next(reversed(self._live)))
-        if len(self._live) >= MAX_LIVE:
+        last = self._last if asked.supersede and self._last in self._live else None
+        if len(self._live) - (last is not None) >= MAX_LIVE:
             raise ApiError.plain(429, "too_many_requests", f"at most {MAX_LIVE} requests at once on one connection")
-        generation = admit(self._request, asked.to_params(model), grace=0)
-        task = tasks.create_task(self._stream(generation, asked))
+        instead_of = self._live[last] if last is not None else None
+        generation = admit(self._request, asked.to_params(model), grace=0, instead_of=instead_of)
+        if last is not None:  # only now, or a refusal would leave the client with neither
+            self._supersede(last)
+        self._last = task = tasks.create_task(self._stream(generation, asked))
         self._live[task] = generation
         task.add_done_callback(lambda done: self._live.pop(done, None))
 

@@ -15,6 +15,9 @@ from service.metrics import Metrics, StreamKind
 from service.sse import KEEP_ALIVE_FRAME, EventStream
 from service.streams import KeepAlive, Mailbox
 
+HAS_TOLD = web.RequestKey("has_told", bool)
+"""There once an event was written to the request's stream."""
+
 
 class EventId(NamedTuple):
     """The id of an event that a client has seen."""
@@ -64,7 +67,9 @@ async def stream_events(
         try:
             while await mailbox.has_more():
                 await stream.ready()  # what a slow reader then gets is the newest there is
-                await _send(stream, mailbox.take(), encode, metrics)
+                item = mailbox.take()
+                if await _send(stream, item, encode, metrics) and not isinstance(item, KeepAlive):
+                    request[HAS_TOLD] = True
         except TimeoutError:
             metrics.slow_client_closes.inc()
         except ConnectionError:
@@ -77,11 +82,14 @@ async def stream_events(
         return stream
 
 
-async def _send(stream: EventStream, item: Event | KeepAlive, encode: Encoder, metrics: Metrics) -> None:
+async def _send(stream: EventStream, item: Event | KeepAlive, encode: Encoder, metrics: Metrics) -> bool:
+    """Whether there was something to send."""
     frame = KEEP_ALIVE_FRAME if isinstance(item, KeepAlive) else item.frame(encode)
-    if frame:
-        await stream.write_frame(frame)
-        count_sent(metrics, kind_of(item), len(frame))
+    if not frame:
+        return False
+    await stream.write_frame(frame)
+    count_sent(metrics, kind_of(item), len(frame))
+    return True
 
 
 def kind_of(item: Event | KeepAlive) -> StreamKind:

@@ -238,9 +238,33 @@ async def test_watching_and_websockets_are_streams_too(key_file: Path) -> None:
                 assert (await service.http.get(path, headers=with_key(ALICE))).status == 429
             with pytest.raises(aiohttp.WSServerHandshakeError, match="429"):
                 await service.http.ws_connect("/generate", headers=with_key(ALICE))
+            assert service.metric("requests_rejected_total", reason="too_many_streams") == 3
+            assert service.metric("requests_total", outcome="rejected") == 1  # the one that asked for a picture
         await eventually(lambda: service.metric("stream_clients") == 0)
         async with service.http.ws_connect("/generate", headers=with_key(ALICE)):
             assert (await service.http.get(events, headers=with_key(ALICE))).status == 429
+
+
+async def test_a_stream_that_comes_back_is_let_in_beside_the_one_that_it_replaces(key_file: Path) -> None:
+    """Which may be dead without anyone knowing, and counts until that is noticed."""
+    async with limited(key_file, key_streams=1) as service:
+        events = f"/v1/generations/{await create(service, ALICE)}/events"
+        async with service.http.get(events, headers=with_key(ALICE)) as first:
+            seen = with_key(ALICE) | {"Last-Event-ID": (await next_event(first)).id or ""}
+            async with service.http.get(events, headers=seen) as again:
+                assert again.status == 200
+                assert (await service.http.get(events, headers=seen)).status == 429
+
+
+async def test_nobody_gets_what_another_asked_for_and_did_not_wait_for(gated_and_locked: Service) -> None:
+    service, query = gated_and_locked, {"prompt": "a red boat", "width": "64", "height": "64"}
+    async with service.http.get("/generate", params=query, headers=with_key(ALICE)) as answer:
+        generation = service.generation(answer.headers["x-request-id"])
+    await eventually(lambda: not generation.watchers)
+    async with service.http.get("/generate", params=query | {"key": BOB}) as bobs:
+        assert bobs.headers["x-request-id"] != generation.id
+    async with service.http.get("/generate", params=query | {"key": ALICE}) as again:
+        assert again.headers["x-request-id"] == generation.id
 
 
 async def test_a_key_has_so_much_work_a_second(key_file: Path) -> None:

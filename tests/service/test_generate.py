@@ -8,6 +8,8 @@ import aiohttp
 import pytest
 
 from scheduler.fake_engine import FAILING_PROMPT
+from service.generation import Generation
+from service.keys import TICKER
 from tests.service.harness import (
     Service,
     body,
@@ -160,6 +162,69 @@ async def test_it_goes_on_when_the_browser_comes_back_in_time() -> None:
         assert generation.grace_timer is None
         service.worker.allow(4)
         assert parse_events(await again.read())[-1].data == "[DONE]"
+
+
+async def cut_off(service: Service, **changes: str) -> Generation:
+    """One whose client has gone before its first event."""
+    async with service.http.get("/generate", params={**QUERY, **changes}) as answer:
+        generation = service.generation(answer.headers["x-request-id"])
+        service.app[TICKER].tick()
+        assert await answer.content.readuntil(b"\n") == b": keep-alive\n"
+    await eventually(lambda: not generation.watchers)
+    return generation
+
+
+async def test_one_that_is_cut_off_before_its_first_event_comes_back_without_an_id(gated: Service) -> None:
+    generation = await cut_off(gated)
+    again = await gated.http.get("/generate", params=QUERY)
+    assert again.headers["x-request-id"] == generation.id
+    gated.worker.allow(4)
+    assert parse_events(await again.read())[-1].data == "[DONE]"
+    assert gated.metric("requests_received_total", route="generate") == 1
+    assert gated.metric("stream_resumes_total", result="hit") == 1
+    assert gated.metric("images_total") == 1
+
+
+async def test_it_may_be_cut_off_again_and_finished_meanwhile(gated: Service) -> None:
+    first, second = await cut_off(gated), await cut_off(gated)
+    assert first is second
+    gated.worker.allow(4)
+    await eventually(lambda: first.is_over)
+    again = await gated.http.get("/generate", params=QUERY)
+    assert [event.id for event in parse_events(await again.read())][-1] == f"{first.id}.{first.final_number}"
+    assert gated.metric("requests_received_total", route="generate") == 1
+
+
+@pytest.mark.parametrize("change", [{"seed": "2"}, {"encoding": "base64"}, {"num_images": "2"}])
+async def test_whoever_asks_for_something_else_starts_another(gated: Service, change: dict[str, str]) -> None:
+    generation = await cut_off(gated)
+    async with gated.http.get("/generate", params={**QUERY, **change}) as other:
+        assert other.headers["x-request-id"] != generation.id
+
+
+async def test_one_that_was_cut_off_is_given_out_once(gated: Service) -> None:
+    generation = await cut_off(gated)
+    async with gated.http.get("/generate", params=QUERY) as one, gated.http.get("/generate", params=QUERY) as two:
+        assert one.headers["x-request-id"] == generation.id
+        assert two.headers["x-request-id"] != generation.id
+
+
+async def test_whoever_has_seen_an_event_and_shows_no_id_starts_another(gated: Service) -> None:
+    async with gated.http.get("/generate", params=QUERY) as answer:
+        gated.worker.allow()
+        seen = (await next_event(answer)).id
+    generation = gated.generation(str(seen).partition(".")[0])
+    await eventually(lambda: not generation.watchers)
+    async with gated.http.get("/generate", params=QUERY) as again:
+        assert again.headers["x-request-id"] != generation.id
+
+
+async def test_one_that_is_about_to_be_cancelled_is_not_given_out() -> None:
+    async with running_service(gated=True, grace=0) as service:
+        generation = await cut_off(service)
+        assert generation.is_ending
+        async with service.http.get("/generate", params=QUERY) as again:
+            assert again.headers["x-request-id"] != generation.id
 
 
 async def test_wrong_queries_are_told_in_full(service: Service) -> None:

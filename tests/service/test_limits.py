@@ -45,6 +45,17 @@ def test_so_many_streams_at_once_and_no_more() -> None:
     limits.check_streams("alice")
 
 
+def test_streams_that_resume_others_may_be_as_many_again() -> None:
+    limits = KeyLimits(concurrency=0, rate=0, streams=1)
+    limits.open_stream("alice")
+    limits.open_stream("alice", resumes=True)
+    with pytest.raises(ApiError):
+        limits.open_stream("alice", resumes=True)
+    limits.close_stream("alice")
+    with pytest.raises(ApiError):
+        limits.check_streams("alice")
+
+
 def test_a_bucket_holds_a_minutes_work() -> None:
     clock = Clock()
     limits = KeyLimits(concurrency=0, rate=2, streams=0, clock=clock)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import functools
+import itertools
 import json
 
 import pytest
@@ -355,6 +356,18 @@ async def test_who_has_seen_the_end_of_all_is_told_to_stop(service: Service) -> 
     assert {event.json["id"] for event in again} == set(ids)
 
 
+async def test_one_that_is_forgotten_while_another_is_looked_for_is_passed_over(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [(await service.create(seed=seed))["id"] for seed in range(2)]
+    await eventually(lambda: all(service.generation(one).is_over for one in ids))
+    kept = service.generations._kept
+    now = kept._clock()
+    times = itertools.chain([now], itertools.repeat(now + 3600))
+    monkeypatch.setattr(kept, "_clock", lambda: next(times))
+    assert (await service.http.get("/v1/events", params={"ids": ",".join(ids)})).status == 404
+
+
 @pytest.mark.parametrize(("query", "status"), [({}, 422), ({"ids": ","}, 422), ({"ids": "a,b"}, 404)])
 async def test_many_events_of_nothing(service: Service, query: dict[str, str], status: int) -> None:
     assert (await service.http.get("/v1/events", params=query)).status == status
@@ -387,6 +400,27 @@ async def test_a_full_queue_turns_away_and_says_when_to_come_back() -> None:
         assert (await answer.json())["error"]["code"] == "queue_full"
         assert service.metric("requests_rejected_total", reason="queue_full") == 1
         assert service.metric("requests_total", outcome="rejected") == 1
+
+
+async def test_when_to_come_back_follows_from_the_workers_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def seconds_for(cost: float, workers: list[str]) -> float:
+        asked.append(workers)
+        return cost
+
+    async with running_service(gated=True, max_queue_cost=0.5) as service:
+        other = FakeWorker(service.app[CLIENT], gated=True, name="worker-1")
+        await other.start()
+        await other.load()
+        await eventually(lambda: len(service.app[CLIENT].ready_workers()) == 2)
+        await other.die()
+        await eventually(lambda: len(service.app[CLIENT].ready_workers()) == 1)
+        monkeypatch.setattr(service.generations._estimates, "seconds_for", seconds_for)
+        await create_running(service)
+        await service.create()
+        assert (await service.http.post("/v1/generations", json=body())).status == 503
+        assert asked == [["worker-0"]]
 
 
 async def test_sizes_that_take_turns_do_not_get_round_a_full_queue() -> None:

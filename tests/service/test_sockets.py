@@ -114,6 +114,33 @@ async def test_a_wrong_request_supersedes_nothing(gated: Service) -> None:
         assert generation.cancel_cause is None
 
 
+async def test_a_request_that_is_refused_supersedes_nothing(gated: Service) -> None:
+    async with gated.http.ws_connect("/realtime") as connection:
+        await connection.send_bytes(pack(num_inference_steps=LONG))
+        [generation] = await started(gated)
+        gated.generations.is_draining = True
+        await connection.send_bytes(pack(supersede=True))
+        assert '"error":"draining"' in await connection.receive_str(timeout=10)
+        assert generation.cancel_cause is None
+        gated.generations.is_draining = False
+        await connection.send_bytes(pack(supersede=True))
+        await eventually(lambda: generation.cancel_cause == "api")
+
+
+async def test_the_last_one_may_be_finished_and_those_before_go_on(gated: Service) -> None:
+    async with gated.http.ws_connect("/realtime") as connection:
+        await connection.send_bytes(pack(num_inference_steps=LONG, preview_every=0))
+        [first] = await started(gated)
+        await connection.send_bytes(pack(request_id="last", num_inference_steps=1, preview_every=0))
+        await started(gated, 2)
+        await gated.step_until(lambda: gated.metric("images_total") == 1)
+        assert msgspec.msgpack.decode(await connection.receive_bytes(timeout=10))["request_id"] == "last"
+        await connection.send_bytes(pack(supersede=True))
+        await eventually(lambda: gated.metric("requests_received_total", route="realtime") == 3)
+        assert len(list(live(gated))) == 2
+        assert first.cancel_cause is None
+
+
 async def test_there_may_be_nothing_to_supersede(service: Service) -> None:
     async with service.http.ws_connect("/realtime") as connection:
         await connection.send_bytes(pack(supersede=True))

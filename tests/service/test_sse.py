@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 
 import aiohttp
 import pytest
@@ -9,7 +10,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from service.frames import Frame
-from service.sse import KEEP_ALIVE_FRAME, SEND_BUFFER_BYTES, SLICE_BYTES, EventStream, ascii_json, sse_frame
+from service.sse import (
+    KEEP_ALIVE_FRAME,
+    SEND_BUFFER_BYTES,
+    SEND_TIMEOUT_SECONDS,
+    SLICE_BYTES,
+    EventStream,
+    ascii_json,
+    sse_frame,
+)
 
 
 def test_a_frame_with_data_alone() -> None:
@@ -48,6 +57,9 @@ async def serve_stream(frames: list[Frame], *, break_off: bool = False) -> tuple
         assert request.transport is not None
         sock = request.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER_BYTES  # the kernel doubles it
+        if sys.platform == "linux":
+            timeout = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert timeout == SEND_TIMEOUT_SECONDS * 1000
         for frame in frames:
             await stream.write_frame(frame)
         if break_off:

@@ -1,6 +1,8 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scheduler.messages import Preview
 from service.generation import FINAL, Event, EventName
@@ -92,12 +94,42 @@ async def test_a_slow_reader_gets_a_preview_of_each_generation_in_turn() -> None
 async def test_a_slow_reader_gets_a_preview_of_each_image_in_turn() -> None:
     box = Box("a", num_images=3)
     taken = []
-    for _ in range(3):
+    for _ in range(6):
         for image_index in range(3):
             box.put("a", "preview", image_index)
         taken += await box.take(1)
-    assert taken == ["a.1", "a.5", "a.9"]  # of the first image, of the second, of the third
-    assert box.coalesced.value == 2 + 2
+    # Of the first image, of the second, of the third, and again.
+    assert taken == ["a.1", "a.5", "a.9", "a.10", "a.14", "a.18"]
+    assert box.coalesced.value == 18 - 6
+
+
+async def test_a_preview_that_was_overtaken_is_dropped() -> None:
+    """Or ids would fall, and with them what a client shows when it comes back."""
+    box = Box("a", "b", num_images=3)
+    for one, image_index in (("a", 0), ("a", 1), ("b", 0), ("a", 2), ("a", 0)):
+        box.put(one, "preview", image_index)
+    box.put("b", "cancelled")
+    assert await box.take(1) == ["a.5"]
+    box.put("a", "preview", 1)
+    box.put("a", "failed")
+    assert await box.rest() == ["b.6", "a.8"]
+    assert box.coalesced.value == 5
+
+
+@given(course=st.lists(st.sampled_from([0, 1, 2, None]), max_size=60))
+def test_the_numbers_of_a_generation_only_rise(course: list[int | None]) -> None:
+    """Whatever comes, of any image, and whenever the reader takes one (None); at the end it takes all."""
+    box = Box("a", num_images=3)
+    taken: list[Event | KeepAlive] = []
+    for image_index in course:
+        if image_index is None:
+            taken.append(box.mailbox.take())
+        else:
+            box.put("a", "preview", image_index)
+    taken += iter(box.mailbox.take, KEEP_ALIVE)
+    numbers = [item.number for item in taken if isinstance(item, Event)]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) + box.coalesced.value == len(course) - course.count(None)
 
 
 async def test_the_end_replaces_the_previews_of_all_images() -> None:

@@ -1,6 +1,7 @@
 """Counts that follow each change, against what a walk through all generations would find."""
 
 import itertools
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from tests.service.harness import make_generation
 
 COSTS = CostModel(make_info())
 ROOM = 8
+OWNERS = ("alice", "bob")
 
 
 def make_finished() -> Finished:
@@ -97,8 +99,8 @@ def test_an_owner_has_those_that_are_not_about_to_be_over() -> None:
     assert under_way.count("alice") == 1
 
 
-def owned_by(owner: str, name: str) -> Generation:
-    return Generation(name, make_generation(name).images, grace=None, owner=owner)
+def owned_by(owner: str, name: str, num_images: int = 1, **fields: Any) -> Generation:
+    return Generation(name, make_generation(name, num_images, **fields).images, grace=None, owner=owner)
 
 
 class AnyTraffic(RuleBasedStateMachine):
@@ -109,11 +111,15 @@ class AnyTraffic(RuleBasedStateMachine):
         self.under_way = UnderWay()
         self.names = map(str, itertools.count())
 
-    @rule(num_images=st.integers(1, 4), side=st.sampled_from([64, 128]), scale=st.sampled_from([1.0, 5.0]))
-    def arrive(self, num_images: int, side: int, scale: float) -> None:
-        self.under_way.add(
-            make_generation(next(self.names), num_images, width=side, height=side, guidance_scale=scale, num_steps=9)
-        )
+    @rule(
+        owner=st.sampled_from(OWNERS),
+        num_images=st.integers(1, 4),
+        side=st.sampled_from([64, 128]),
+        scale=st.sampled_from([1.0, 5.0]),
+    )
+    def arrive(self, owner: str, num_images: int, side: int, scale: float) -> None:
+        fields = {"width": side, "height": side, "guidance_scale": scale, "num_steps": 9}
+        self.under_way.add(owned_by(owner, next(self.names), num_images, **fields))
 
     @precondition(lambda self: self.under_way.waiting)
     @rule(data=st.data())
@@ -131,6 +137,13 @@ class AnyTraffic(RuleBasedStateMachine):
     def finish(self, data: st.DataObject) -> None:
         self.under_way.finish(data.draw(st.sampled_from(self.unfinished())), make_finished())
 
+    @precondition(lambda self: self.going_on())
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        generation = data.draw(st.sampled_from(self.going_on()))
+        generation.cancel_cause = "api"
+        self.under_way.expect_end(generation)
+
     @precondition(lambda self: self.all())
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
@@ -138,6 +151,9 @@ class AnyTraffic(RuleBasedStateMachine):
 
     def all(self) -> list[Generation]:
         return [*self.under_way.waiting.values(), *self.under_way.running.values()]
+
+    def going_on(self) -> list[Generation]:
+        return [each for each in self.all() if each.cancel_cause is None]
 
     def unfinished(self) -> list[Image]:
         return [image for each in self.under_way.running.values() for image in each.images if not image.finished]
@@ -150,7 +166,8 @@ class AnyTraffic(RuleBasedStateMachine):
         work = {side: sum(each.row_steps_left for each in images if each.params.width == side) for side in (64, 128)}
         cost = sum(cost_of(row_steps, side) for side, row_steps in work.items())
         assert abs(self.under_way.queue_cost(COSTS, ROOM) - cost) <= 1e-9 * cost
-        assert self.under_way.count("nobody") == 0
+        for owner in OWNERS:
+            assert self.under_way.count(owner) == sum(each.owner == owner for each in self.going_on())
 
 
 TestAnyTraffic = AnyTraffic.TestCase
