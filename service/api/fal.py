@@ -30,7 +30,7 @@ class FalImage(BaseModel):
 class FalOutput(BaseModel):
     """The finished pictures; `image` is the first of `images`, `seed` its seed. Timings in seconds.
 
-    `prompt_truncated` is there only where the model read no more than the beginning of a prompt, be it the negative one.
+    `prompt_truncated` is there only where the model read no more than the beginning of a prompt, or of a negative one.
     """
 
     image: FalImage

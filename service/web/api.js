@@ -4,6 +4,7 @@ import * as keys from "./keys.js";
 
 const PATIENCE_MS = 20_000; // for an answer that does not take work
 const PICTURE_PATIENCE_MS = 120_000;
+const TOLD_ELSEWHERE = new Set([0, 401, 404]); // no answer, no key, nothing of that any more
 
 /**
  * What the form asks for; names and meanings are those of `POST v1/generations`. Absent: the server's default.
@@ -79,7 +80,20 @@ export function getImage(id, index) {
 
 /** @param {string[]} ids */
 export function eventsUrl(ids) {
-  return keys.withKey(`v1/events?ids=${ids.map(encodeURIComponent).join(",")}`);
+  return keys.withKey(eventsPath(ids));
+}
+
+/** @param {string[]} ids @returns {Promise<string>} why the server refuses them, in its words; empty if it does not */
+export async function whyNoEvents(ids) {
+  try {
+    await request(eventsPath(ids), { read: async (response) => response.body?.cancel() });
+    return "";
+  } catch (error) {
+    if (!(error instanceof ApiError)) {
+      throw error;
+    }
+    return TOLD_ELSEWHERE.has(error.status) ? "" : error.message;
+  }
 }
 
 /** @param {string} key @returns {Promise<boolean>} whether the service lets it in */
@@ -91,6 +105,11 @@ export async function isAccepted(key) {
 /** Asks for a key if one is needed. @param {boolean} byUser whether a person waits for it */
 export async function ensureAccess(byUser) {
   await request("v1/models", { byUser });
+}
+
+/** @param {string[]} ids */
+function eventsPath(ids) {
+  return `v1/events?ids=${ids.map(encodeURIComponent).join(",")}`;
 }
 
 /** @param {string} id */

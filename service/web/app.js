@@ -15,6 +15,7 @@ import { Notice } from "./notice.js";
 import { Shortcuts } from "./shortcuts.js";
 import { Studio } from "./studio.js";
 import { Viewer } from "./viewer.js";
+import { sentence } from "./words.js";
 
 /** What the server says of itself when it takes no work. @type {Record<string, string>} */
 const TROUBLES = {
@@ -33,7 +34,7 @@ const notice = new Notice(byId("notice"), byId("notice-text"), noticeButton);
 const health = new Health((state) => onHealth(state));
 const studio = new Studio(gallery, {
   invalid: (errors, message) => form.showErrors(errors, message),
-  connection: (connected) => notice.set("stream", connected ? null : STREAM_LOST),
+  connection: (connected, reason) => notice.set("stream", connected ? null : streamTrouble(reason)),
   doubt: () => health.check(),
   reuse: (settings) => {
     form.fill(settings);
@@ -57,6 +58,11 @@ function onHealth(state) {
   }
   studio.onHealth(state);
   live.onHealth(state);
+}
+
+/** @param {string} reason */
+function streamTrouble(reason) {
+  return reason ? { text: sentence(reason) } : STREAM_LOST;
 }
 
 /** Whether a key is wanted, and how to enter one. */

@@ -3,7 +3,7 @@
  * this takes one, and none while the tab is hidden.
  */
 
-import { eventsUrl } from "./api.js";
+import { eventsUrl, whyNoEvents } from "./api.js";
 import { Backoff } from "./backoff.js";
 
 const NAMES = ["queued", "started", "preview", "succeeded", "failed", "cancelled"];
@@ -15,7 +15,8 @@ const LAST_RETRY_MS = 8000;
 /**
  * @typedef {object} Listener
  * @property {(name: string, data: any) => void} event an event of the server
- * @property {(connected: boolean) => void} connection the stream was lost, or is back
+ * @property {(connected: boolean, reason: string) => void} connection the stream was lost, or is back; `reason`: why
+ *   the server refuses it, empty where that is not known
  * @property {(ids: string[]) => Promise<void>} doubt what became of these is uncertain: ask the server
  */
 
@@ -27,6 +28,8 @@ export class EventHub {
   #timer = 0;
   #backoff = new Backoff(FIRST_RETRY_MS, LAST_RETRY_MS);
   #lost = false;
+  #reason = "";
+  #numFailures = 0; // since it was last open
 
   /** @param {Listener} listener */
   constructor(listener) {
@@ -34,10 +37,12 @@ export class EventHub {
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#close() : this.reopen()));
   }
 
-  /** @param {string} id */
+  /** What is watched already goes on in the stream that is open. @param {string} id */
   watch(id) {
-    this.#ids.add(id);
-    this.#openIn(OPEN_DELAY_MS);
+    if (!this.#ids.has(id)) {
+      this.#ids.add(id);
+      this.#openIn(OPEN_DELAY_MS);
+    }
   }
 
   /** @param {string} id */
@@ -59,6 +64,17 @@ export class EventHub {
     this.#openIn(0);
   }
 
+  /** It should have told of something. One that is known to be lost has its time already. */
+  replace() {
+    if (this.#source) {
+      this.reopen();
+    }
+  }
+
+  get #watched() {
+    return [...this.#ids].slice(0, MOST);
+  }
+
   /** @param {number} delayMs */
   #openIn(delayMs) {
     clearTimeout(this.#timer);
@@ -70,7 +86,7 @@ export class EventHub {
     if (this.#ids.size === 0 || document.hidden) {
       return;
     }
-    const source = new EventSource(eventsUrl([...this.#ids].slice(0, MOST)));
+    const source = new EventSource(eventsUrl(this.#watched));
     for (const name of NAMES) {
       source.addEventListener(name, (event) => this.listener.event(name, JSON.parse(event.data)));
     }
@@ -87,6 +103,7 @@ export class EventHub {
 
   #opened() {
     this.#backoff.reset();
+    this.#numFailures = 0;
     if (this.#lost) {
       this.#setLost(false);
       this.listener.doubt([...this.#ids]);
@@ -96,16 +113,29 @@ export class EventHub {
   /** The browser would connect again by itself, but always as fast, and not after an answer that is no stream. */
   async #failed() {
     this.#close();
-    this.#setLost(true);
+    this.#numFailures += 1;
+    this.#setLost(true, this.#reason);
     this.#openIn(this.#backoff.next());
     await this.listener.doubt([...this.#ids]);
+    if (this.#lost && this.#numFailures > 1) {
+      await this.#explain();
+    }
   }
 
-  /** @param {boolean} lost */
-  #setLost(lost) {
-    if (lost !== this.#lost) {
+  /** An EventSource does not tell why it was refused. */
+  async #explain() {
+    const reason = await whyNoEvents(this.#watched);
+    if (this.#lost) {
+      this.#setLost(true, reason);
+    }
+  }
+
+  /** @param {boolean} lost @param {string} [reason] */
+  #setLost(lost, reason = "") {
+    if (lost !== this.#lost || reason !== this.#reason) {
       this.#lost = lost;
-      this.listener.connection(!lost);
+      this.#reason = reason;
+      this.listener.connection(!lost, reason);
     }
   }
 }

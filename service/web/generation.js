@@ -23,6 +23,7 @@
  * @property {number} height
  * @property {number|null} seconds
  * @property {boolean} truncated
+ * @property {boolean} cancelling
  * @property {string} message
  */
 
@@ -31,7 +32,7 @@ const ON_SERVER = new Set(["queued", "running"]);
 const NUM_SEEDS = 2 ** 32;
 const LEAST_STEPS_TO_JUDGE = 3;
 const MARKS = 10; // previews of each picture from which its pace is measured: a pause is soon forgotten
-const KEPT = ["phase", "id", "totalSteps", "seed", "width", "height", "seconds", "truncated", "message"];
+const KEPT = ["phase", "id", "totalSteps", "seed", "width", "height", "seconds", "truncated", "cancelling", "message"];
 
 export class Generation {
   /** @param {import("./api.js").Settings} settings @param {string} [key] @param {number} [at] */

@@ -10,7 +10,8 @@ import { namesIn, readJson, writeItem } from "./storage.js";
 const PREFIX = "latentcast.history/";
 const UNSENT_PREFIX = "latentcast.unsent/";
 const UNSENT = new Set(["sending", "held"]);
-const MOST = 60;
+const UNDER_WAY = new Set(["queued", "running"]);
+const MOST = 60; // besides what is under way
 
 /** @typedef {import("./storage.js").Store} Store */
 
@@ -25,11 +26,15 @@ export function entries(owner) {
   return readAll("localStorage", PREFIX).filter((snapshot) => snapshot.owner === owner);
 }
 
-/** What this tab had not sent when it was left. @returns {import("./generation.js").Snapshot[]} oldest first */
-export function takeUnsent() {
+/**
+ * What this tab had not sent when it was left. That of others is thrown away with it.
+ * @param {string} owner
+ * @returns {import("./generation.js").Snapshot[]} oldest first
+ */
+export function takeUnsent(owner) {
   const unsent = readAll("sessionStorage", UNSENT_PREFIX);
   unsent.forEach(({ key }) => writeItem("sessionStorage", UNSENT_PREFIX + key, null));
-  return unsent;
+  return unsent.filter((snapshot) => snapshot.owner === owner);
 }
 
 /** @param {import("./generation.js").Snapshot} snapshot @returns {string[]} keys of old ones that had to give way */
@@ -40,7 +45,7 @@ export function keep(snapshot) {
   }
   writeItem("sessionStorage", UNSENT_PREFIX + snapshot.key, null);
   writeItem("localStorage", PREFIX + snapshot.key, JSON.stringify(snapshot));
-  const old = namesIn("localStorage", PREFIX).length > MOST ? readAll("localStorage", PREFIX).slice(0, -MOST) : [];
+  const old = namesIn("localStorage", PREFIX).length > MOST ? tooOld() : [];
   old.forEach(({ key }) => forget(key));
   return old.map(({ key }) => key);
 }
@@ -69,6 +74,11 @@ export function listen({ kept, forgotten }) {
       forgotten(key.slice(PREFIX.length));
     }
   });
+}
+
+/** Of those that are over. */
+function tooOld() {
+  return readAll("localStorage", PREFIX).filter(({ phase }) => !UNDER_WAY.has(phase)).slice(0, -MOST);
 }
 
 /** @param {Store} store @param {string} prefix @returns {import("./generation.js").Snapshot[]} */

@@ -9,6 +9,8 @@ const REST_MS = 250; // how long the fingers rest before a request is sent
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 8000;
 const SILENCE_MS = 10_000;
+const ANSWER_MS = 5000;
+const PROBE = '{"request_id": "is anyone there"}'; // asks for no picture, and is answered with an error at once
 const HINDRANCES = new Set([0, 401]); // no answer, no key
 
 /** @typedef {import("./api.js").Settings} Settings */
@@ -24,8 +26,9 @@ const HINDRANCES = new Set([0, 401]); // no answer, no key
  */
 
 /**
- * `resting`: words have come and more may follow. `asked`: the server has them.
- * @typedef {"connecting"|"reconnecting"|"idle"|"resting"|"asked"|"forming"|"done"|"refused"} State
+ * `barred`: the server answers, but again and again lets no connection in. `resting`: words have come and more may
+ * follow. `asked`: the server has them.
+ * @typedef {"connecting"|"reconnecting"|"barred"|"idle"|"resting"|"asked"|"forming"|"done"|"refused"} State
  */
 
 /**
@@ -44,6 +47,7 @@ export class LiveSession {
   #restTimer = 0;
   #silenceTimer = 0;
   #backoff = new Backoff(FIRST_RETRY_MS, LAST_RETRY_MS);
+  #numBarred = 0; // connections that did not open, one after another
   #lastId = 0;
   /** What is still to be painted. @type {Settings|null} */
   #wanted = null;
@@ -125,11 +129,13 @@ export class LiveSession {
     socket.addEventListener("message", ({ data }) => this.#onMessage(data));
     socket.addEventListener("close", () => socket === this.#socket && this.#onClose());
     this.#socket = socket;
+    this.#numBarred += 1;
     this.#silenceTimer = setTimeout(() => this.#isOpen || this.#onClose(), SILENCE_MS);
   }
 
   /** @param {ApiError} hindrance */
   #onHindrance(hindrance) {
+    this.#numBarred = 0;
     if (hindrance.status === 401) {
       this.#tell("refused", hindrance.message);
     } else {
@@ -149,6 +155,7 @@ export class LiveSession {
   }
 
   #onOpen() {
+    this.#numBarred = 0;
     this.#backoff.reset();
     this.#tell("idle");
     this.#send();
@@ -156,7 +163,7 @@ export class LiveSession {
 
   #onClose() {
     this.#disconnect();
-    this.#tell("reconnecting");
+    this.#tell(this.#numBarred > 1 ? "barred" : "reconnecting");
     this.listener.doubt();
     this.#retryTimer = setTimeout(() => this.#connect(false), this.#backoff.next());
   }
@@ -175,23 +182,36 @@ export class LiveSession {
 
   #expectNews() {
     clearTimeout(this.#silenceTimer);
-    this.#silenceTimer = setTimeout(() => this.listener.doubt(), SILENCE_MS);
+    if (this.#asked) {
+      this.#silenceTimer = setTimeout(() => this.#onSilence(), SILENCE_MS);
+    }
+  }
+
+  /** A picture may wait in line, and a new connection would lose its place; a dead one does not answer. */
+  #onSilence() {
+    this.listener.doubt();
+    this.#socket?.send(PROBE);
+    this.#silenceTimer = setTimeout(() => this.#onClose(), ANSWER_MS);
   }
 
   /** @param {string|ArrayBuffer} data */
   #onMessage(data) {
     const message = typeof data === "string" ? JSON.parse(data) : decode(data);
     const isOfAnother = message.request_id !== undefined && message.request_id !== String(this.#lastId);
-    if (isOfAnother || !this.#asked) {
-      return;
+    if (!isOfAnother && this.#asked) {
+      this.#onAnswer(message, this.#asked);
     }
-    clearTimeout(this.#silenceTimer);
+    this.#expectNews();
+  }
+
+  /** @param {any} message @param {Settings} settings */
+  #onAnswer(message, settings) {
     if (message.type === "x-fal-error") {
       this.#asked = null;
       this.#tell("refused", message.reason);
       this.listener.doubt();
     } else {
-      this.#onPicture(message, this.#asked);
+      this.#onPicture(message, settings);
     }
   }
 
@@ -203,8 +223,6 @@ export class LiveSession {
     if (timings) {
       this.#asked = null;
       this.#wanted = isWanted ? null : this.#wanted;
-    } else {
-      this.#expectNews();
     }
     if (isWanted) {
       this.#tell(timings ? "done" : "forming", `Step ${step} of ${totalSteps}`);

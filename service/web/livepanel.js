@@ -8,6 +8,7 @@ import { sizeOption, sizesAround } from "./sizes.js";
 import { fileName, sentence } from "./words.js";
 
 const FOLLOWED = ["negative_prompt", "guidance_scale", "sampler"]; // besides the prompt, of the form's settings
+const SPOKEN = new Set(["refused", "done", "reconnecting", "barred"]); // states that screen readers hear of
 const STEPS_BOUNDS = [1, 50];
 const DEFAULT_STEPS = 6;
 const narrow = matchMedia("(max-width: 879px)"); // as in the style sheets: one column
@@ -16,6 +17,7 @@ const narrow = matchMedia("(max-width: 879px)"); // as in the style sheets: one 
 const STATES = {
   connecting: "Connecting…",
   reconnecting: "Not connected. Trying again…",
+  barred: "The server lets no more connections in. Trying again…",
   idle: "Type, and watch.",
   resting: "Reading…",
   asked: "Starting…",
@@ -149,7 +151,7 @@ export class LivePanel {
     this.panel.dataset.state = state;
     byId("live-state").textContent = state === "refused" ? sentence(message) : (STATES[state] ?? message);
     byId("live-again").hidden = state !== "refused";
-    if (state === "refused" || state === "done" || state === "reconnecting") {
+    if (SPOKEN.has(state)) {
       announce(byId("live-state").textContent ?? "");
     }
   }

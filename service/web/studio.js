@@ -13,6 +13,7 @@ const EVERY_STEP_UP_TO = 30; // longer ones show every other step
 const PREVIEW_BOUNDS = [64, 1024]; // pixels
 const ATTEND_MS = 1000;
 const NEWS_DUE_MS = { queued: 2000, running: 6000 }; // the stream tells nothing of a place in the queue
+const CANCEL_AGAIN_MS = 2000; // whatever the stream tells meanwhile
 const HOLD_SECONDS = 2;
 const GONE = "The server no longer knows this picture. It may have been restarted.";
 const EXPIRED = "Done, but the server no longer keeps the picture.";
@@ -33,7 +34,8 @@ const NEWS = {
  * @typedef {object} StudioListener
  * @property {(errors: import("./api.js").FieldError[], message: string) => void} invalid faults in the settings
  * @property {(settings: import("./api.js").Settings) => void} reuse
- * @property {(connected: boolean) => void} connection the stream of events was lost, or is back
+ * @property {(connected: boolean, reason: string) => void} connection the stream of events was lost, or is back;
+ *   `reason`: why the server refuses it, empty where that is not known
  * @property {() => void} doubt the server does not answer as it should
  */
 
@@ -48,7 +50,7 @@ export class Studio {
     this.listener = listener;
     this.hub = new EventHub({
       event: (name, data) => this.#onEvent(name, data),
-      connection: (connected) => this.#onConnection(connected),
+      connection: (connected, reason) => this.#onConnection(connected, reason),
       doubt: async (ids) => void (await Promise.all(ids.map((id) => this.#refresh(this.gallery.find(id))))),
     });
     this.actions = {
@@ -77,7 +79,7 @@ export class Studio {
   /** Bring back what this browser asked for before: finished pictures, and those that still form. */
   restore() {
     this.#bringBackKept();
-    for (const snapshot of history.takeUnsent()) {
+    for (const snapshot of history.takeUnsent(keys.owner())) {
       const card = this.gallery.get(snapshot.key) ?? this.#bringBack(snapshot);
       card.generation.refuse(UNSENT);
       this.#update(card);
@@ -102,6 +104,7 @@ export class Studio {
 
   /** Removes all that this key has left in this browser. */
   forgetOwner() {
+    history.takeUnsent(keys.owner());
     for (const { key } of history.entries(keys.owner())) {
       history.forget(key);
       pictures.remove(key);
@@ -262,25 +265,30 @@ export class Studio {
     return fetched;
   }
 
-  /** Ask what has become of one, or have it cancelled, until that is heard. @param {Card|undefined} card */
+  /**
+   * Ask what has become of one, or have it cancelled, until that is heard.
+   * @param {Card|undefined} card
+   * @returns {Promise<boolean>} whether it has come further than was told
+   */
   async #refresh(card) {
     if (!card?.generation.isOnServer) {
-      return;
+      return false;
     }
-    const { id, step, cancelling } = card.generation;
+    const { id, cancelling } = card.generation;
     card.askedAt = Date.now();
     try {
       const record = await (cancelling ? cancelGeneration(id) : getGeneration(id));
-      if (card.generation.id === id) {
-        this.#onRecord(card, record);
+      if (card.generation.id !== id) {
+        return false;
       }
-      if (record.step > Math.max(step, card.generation.step)) {
-        this.hub.reopen(); // it should have told
-      }
+      const isFurther = record.step > card.generation.step;
+      this.#onRecord(card, record);
+      return isFurther;
     } catch (error) {
       card.generation.cancelling &&= apiError(error).status === 0;
       this.#onLoss(card, id, apiError(error));
       this.#show(card);
+      return false;
     }
   }
 
@@ -315,21 +323,25 @@ export class Studio {
 
   /** @param {Card} card */
   async #attendTo(card) {
-    const { phase, retryAt, toldAt } = card.generation;
+    const { phase, retryAt, toldAt, isOnServer, cancelling } = card.generation;
     const now = Date.now();
     if (phase === "held" && now >= retryAt) {
       await this.#send(card);
-    } else if (now - Math.max(toldAt, card.askedAt) > NEWS_DUE_MS[phase]) {
+    } else if (cancelling && isOnServer && now - card.askedAt > CANCEL_AGAIN_MS) {
       await this.#refresh(card);
+    } else if (now - Math.max(toldAt, card.askedAt) > NEWS_DUE_MS[phase]) {
+      if (await this.#refresh(card)) {
+        this.hub.replace();
+      }
     } else if (phase === "succeeded" && !card.hasPictures) {
       await this.#showPictures(card);
     }
   }
 
-  /** @param {boolean} connected */
-  #onConnection(connected) {
+  /** @param {boolean} connected @param {string} reason */
+  #onConnection(connected, reason) {
     this.#setHeard(connected);
-    this.listener.connection(connected);
+    this.listener.connection(connected, reason);
   }
 
   /** @param {boolean} isHeard */
@@ -348,7 +360,7 @@ export class Studio {
       return;
     }
     card.generation.cancelling = true;
-    this.#show(card);
+    this.#update(card); // kept, so that a reload does not forget it
     await this.#refresh(card);
   }
 

@@ -3,10 +3,26 @@
 import contextlib
 import socket
 import threading
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 CHUNK_BYTES = 65536
+
+
+@dataclass(eq=False)
+class _Connection:
+    """One of the browser's, and the one to the service that it is passed on to."""
+
+    near: socket.socket
+    far: socket.socket
+    asked: bytes = b""  # the newest request
+    is_silent: bool = False
+
+    def shut(self) -> None:
+        for one in (self.near, self.far):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
 
 
 class CuttableNetwork:
@@ -15,7 +31,7 @@ class CuttableNetwork:
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
+        self._open: set[_Connection] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -28,9 +44,14 @@ class CuttableNetwork:
     def cut(self) -> None:
         """Break every connection; new ones work."""
         with self._lock:
-            for one in self._open:
-                with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
+            for connection in self._open:
+                connection.shut()
+
+    def silence(self, path: str) -> None:
+        """Pass nothing on any more where `path` was asked for, and close nothing; new connections work."""
+        with self._lock:
+            for connection in self._open:
+                connection.is_silent |= connection.asked.startswith(b"GET " + path.encode())
 
     def __enter__(self) -> Self:
         return self
@@ -55,27 +76,39 @@ class CuttableNetwork:
             except OSError:
                 near.close()
                 continue
+            connection = _Connection(near, far)
             with self._lock:
-                self._open |= {near, far}
-            pair = threading.Thread(target=self._join, args=(near, far), daemon=True)
-            self._threads.append(pair)
-            pair.start()
+                self._open.add(connection)
+            thread = threading.Thread(target=self._join, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
-    def _join(self, near: socket.socket, far: socket.socket) -> None:
-        back = threading.Thread(target=self._pass_on, args=(far, near), daemon=True)
+    def _join(self, connection: _Connection) -> None:
+        back = threading.Thread(target=self._pass_back, args=(connection,), daemon=True)
         back.start()
-        self._pass_on(near, far)
+        self._pass_on(connection)
         back.join()
         with self._lock:
-            self._open -= {near, far}
-        near.close()
-        far.close()
+            self._open.remove(connection)
+        connection.near.close()
+        connection.far.close()
 
     @staticmethod
-    def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+    def _pass_on(connection: _Connection) -> None:
+        """What the browser says."""
         with contextlib.suppress(OSError):
-            while data := source.recv(CHUNK_BYTES):
-                sink.sendall(data)
-        for one in (source, sink):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+            while data := connection.near.recv(CHUNK_BYTES):
+                if data.startswith((b"GET ", b"POST ", b"DELETE ")):
+                    connection.asked = data
+                if not connection.is_silent:
+                    connection.far.sendall(data)
+        connection.shut()
+
+    @staticmethod
+    def _pass_back(connection: _Connection) -> None:
+        """What the service says."""
+        with contextlib.suppress(OSError):
+            while data := connection.far.recv(CHUNK_BYTES):
+                if not connection.is_silent:
+                    connection.near.sendall(data)
+        connection.shut()

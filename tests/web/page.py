@@ -294,6 +294,11 @@ class Page:
         return int(self.script("return window.recorded.openStreams()"))
 
     @property
+    def streams_ever(self) -> int:
+        """Event streams that were opened since the page was loaded."""
+        return int(self.script("return window.recorded.streamsEver()"))
+
+    @property
     def most_streams(self) -> int:
         """The most event streams that were ever open at a time since the page was loaded."""
         return int(self.script("return window.recorded.mostStreams"))

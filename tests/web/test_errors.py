@@ -8,6 +8,19 @@ from tests.web.network import CuttableNetwork
 from tests.web.page import Page
 from tests.web.server import Server
 
+TIME_FLIES = "const now = Date.now, start = now(); Date.now = () => start + 10 * (now() - start)"
+LOSE_ONE_CANCEL = """
+const real = window.fetch;
+let isLost = false;
+window.fetch = (url, options) => {
+    if (options?.method !== "DELETE" || isLost) {
+        return real(url, options);
+    }
+    isLost = true;
+    return Promise.reject(new TypeError("lost on the way"));
+};
+"""
+LET_NO_REQUEST_OUT = "window.fetch = () => new Promise(() => {})"
 CONNECTION_LOST = "The connection is lost. Connecting again…"
 
 
@@ -131,6 +144,60 @@ def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
         card.wait_until_painted()
         assert page.notice == ""
         assert page.most_streams == 1
+
+
+def test_a_stream_that_has_gone_silent_is_replaced(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    with (
+        Server("--engine", "fake", "--fake-step-ms", "200", "--drain-timeout", "0") as server,
+        CuttableNetwork(server.port) as network,
+    ):
+        page.visit(network.url)
+        card = page.generate("a slow boat", num_inference_steps=50)
+        page.wait(lambda: len(card.frames) >= 2)
+        assert page.streams_ever == 1
+
+        network.silence("/v1/events")
+        page.script(TIME_FLIES)
+        before = len(card.frames)
+
+        page.wait(lambda: len(card.frames) >= before + 3, lambda: card.state)
+        assert card.phase == "running"
+        assert page.most_streams == 1
+        card.click("cancel")
+        card.wait_for("cancelled")
+
+
+def test_a_cancel_is_said_again_though_the_picture_goes_on(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    with Server("--engine", "fake", "--fake-step-ms", "200") as server:
+        page.visit(server.url)
+        card = page.generate("a slow boat", num_inference_steps=50)
+        card.wait_for("running")
+        page.script(LOSE_ONE_CANCEL)
+
+        card.click("cancel")
+
+        card.wait_for("cancelled")
+
+
+def test_a_cancel_outlives_a_reload(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    with Server("--engine", "fake", "--fake-step-ms", "200") as server:
+        page.visit(server.url)
+        card = page.generate("a slow boat", num_inference_steps=50)
+        card.wait_for("running")
+        page.script(LET_NO_REQUEST_OUT)
+        card.click("cancel")
+        assert card.state == "Cancelling…"
+
+        page.reload()
+
+        page.wait(page.cards)
+        page.cards()[0].wait_for("cancelled")
 
 
 def test_a_cancel_that_the_server_did_not_hear_is_said_again(any_page: Page) -> None:

@@ -28,6 +28,7 @@ def test_a_picture_forms_after_typing_and_clicking(page: Page) -> None:
     assert card.frames[-1].startswith("blob:")
     assert all(before <= after for before, after in pairwise(card.steps))
     assert {0, 12} < set(card.steps)
+    assert page.streams_ever == 1
 
 
 def test_an_example_fills_the_prompt(page: Page) -> None:

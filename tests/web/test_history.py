@@ -11,6 +11,7 @@ from tests.web.server import Server
 
 PREFIX = "latentcast.history/"
 MOST = 60  # that are remembered
+NEVER = 10**13  # milliseconds since 1970; later than any picture of a test
 STORAGE_BLOCKED = """
 for (const name of ["localStorage", "sessionStorage", "indexedDB"]) {
     Object.defineProperty(window, name, { get() { throw new DOMException("denied", "SecurityError"); } });
@@ -167,6 +168,22 @@ def test_the_oldest_of_very_many_give_way(page: Page) -> None:
     assert kept_pictures(page, "load('old-0')") is None
     page.reload()
     page.wait(lambda: len(page.cards()) == MOST)
+
+
+def test_what_is_under_way_never_gives_way(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("404", "ERR_", "Failed to load resource")
+    with Server("--engine", "fake", "--fake-step-ms", "200", "--drain-timeout", "0") as server:
+        page.visit(server.url)
+        page.generate("a slow boat", num_inference_steps=50).wait_for("running")
+        for number in range(MOST):
+            keep(page, f"newer-{number}", f"boat {number}", phase="cancelled", at=NEVER + number)
+
+        page.generate("another slow boat").wait_for("running")
+
+        assert [card.prompt for card in page.cards()] == ["another slow boat", "a slow boat"]
+        page.reload()
+        page.wait(lambda: len(page.cards()) == MOST + 2)
 
 
 @pytest.mark.parametrize("storage", [STORAGE_BLOCKED, STORAGE_FULL], ids=["blocked", "full"])

@@ -12,14 +12,22 @@ from tests.web.server import Server
 
 ALICE, ALICES_LINE = make_key("alice")
 BOB, BOBS_LINE = make_key("bob")
+LET_NO_REQUEST_OUT = "window.fetch = () => new Promise(() => {})"
+ONE_STREAM = "This key may have 1 streams open at once; close one first."
+NO_MORE = "The server lets no more connections in. Trying again…"
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Asks for keys; 20 steps take a second."""
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("keys") / "keys.txt"
     path.write_text(f"{ALICES_LINE}\n{BOBS_LINE}\n")
-    with Server("--engine", "fake", "--fake-step-ms", "40", "--api-key-file", str(path)) as server:
+    return path
+
+
+@pytest.fixture(scope="module")
+def locked(key_file: Path) -> Iterator[Server]:
+    """Asks for keys; 20 steps take a second."""
+    with Server("--engine", "fake", "--fake-step-ms", "40", "--api-key-file", str(key_file)) as server:
         yield server
 
 
@@ -35,6 +43,11 @@ def enter(page: Page, key: str) -> None:
     """Into the question for a key."""
     page.wait(page.find("#key").is_displayed)
     page.find("#key").send_keys(key, Keys.ENTER)
+
+
+def unsent(page: Page) -> list[str]:
+    """What this tab keeps of requests that are not sent yet."""
+    return list(page.script("return Object.keys(sessionStorage).filter((name) => name.includes('.unsent/'))"))
 
 
 def is_asked(page: Page) -> bool:
@@ -117,6 +130,56 @@ def test_a_forgotten_key_takes_its_pictures_along(page: Page) -> None:
     enter(page, ALICE)
     page.wait(lambda: not is_asked(page))
     assert page.cards() == []
+
+
+def test_what_was_not_sent_is_not_shown_to_another_key(page: Page) -> None:
+    page.find("#notice-button").click()
+    enter(page, ALICE)
+    page.wait(lambda: not is_asked(page))
+    page.script(LET_NO_REQUEST_OUT)
+    page.send("of Alice").wait_for("sending")
+    page.script("localStorage.setItem('latentcast.key', arguments[0])", BOB)
+
+    page.reload()
+
+    page.wait_for_sizes()
+    assert page.cards() == []
+    assert unsent(page) == []
+
+
+def test_a_forgotten_key_takes_along_what_was_not_sent(page: Page) -> None:
+    page.find("#notice-button").click()
+    enter(page, ALICE)
+    page.wait(lambda: not is_asked(page))
+    page.script(LET_NO_REQUEST_OUT)
+    page.send("of Alice").wait_for("sending")
+    assert len(unsent(page)) == 1
+
+    page.find("#key-button").click()
+    page.find("dialog:has(#key) .quiet").click()
+
+    assert unsent(page) == []
+
+
+def test_where_no_more_streams_may_be_open_the_page_says_so(any_page: Page, key_file: Path) -> None:
+    page = any_page
+    page.tolerate("Failed to load resource", "ERR_", "WebSocket")
+    flags = ("--fake-step-ms", "200", "--drain-timeout", "0", "--api-key-file", str(key_file), "--key-streams", "1")
+    with Server("--engine", "fake", *flags) as server:
+        page.visit(server.url)
+        page.find("#live-switch").click()
+        enter(page, ALICE)
+        page.wait(lambda: page.find("#live-state").text == "Type, and watch.")
+        card = page.generate("a red boat", num_inference_steps=50)
+
+        page.wait(lambda: page.notice == ONE_STREAM, lambda: page.notice)
+        page.find("#live-switch").click()
+
+        page.wait(lambda: page.notice == "", lambda: page.notice)
+        page.wait(lambda: card.frames)
+        assert card.phase == "running"
+        page.find("#live-switch").click()
+        page.wait(lambda: page.find("#live-state").text == NO_MORE, lambda: page.find("#live-state").text)
 
 
 def test_a_key_entered_in_one_tab_is_the_key_of_all(page: Page, locked: Server) -> None:

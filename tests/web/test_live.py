@@ -17,6 +17,11 @@ const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (text) { window.sent.push(JSON.parse(text)); send.call(this, text); };
 """
 
+IMPATIENT = """
+const real = window.setTimeout;
+window.setTimeout = (call, ms, ...rest) => real(call, ms >= 10_000 ? 500 : ms, ...rest);
+"""  # a silence that is to be looked into is half a second long
+
 
 def state(page: Page) -> str:
     return page.find("#live-state").text
@@ -158,6 +163,40 @@ def test_a_cut_network_is_survived(any_page: Page, server: Server) -> None:
         page.wait(lambda: "Not connected. Trying again…" in page.told("live-state"), lambda: state(page))
         page.wait(lambda: len(sent(page)) == 2)
         page.wait(lambda: state(page) == "Done", lambda: state(page))
+
+
+def test_a_connection_that_has_gone_silent_is_replaced(any_page: Page, server: Server) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    with CuttableNetwork(server.port) as network, page.before_its_scripts(IMPATIENT):
+        page.visit(network.url)
+        start(page)
+        network.silence("/realtime")
+        page.find("#prompt").send_keys("a red boat")
+
+        page.wait(lambda: "Not connected. Trying again…" in page.told("live-state"), lambda: state(page))
+        page.wait(lambda: state(page) == "Done", lambda: state(page))
+
+
+def test_who_waits_in_line_keeps_the_connection(any_page: Page) -> None:
+    page = any_page
+    page.tolerate("ERR_", "Failed to load resource")
+    flags = ("--fake-step-ms", "200", "--max-rows", "2", "--drain-timeout", "0")
+    with Server("--engine", "fake", *flags) as server, page.before_its_scripts(IMPATIENT):
+        page.visit(server.url)
+        card = page.generate("a slow boat", num_inference_steps=50)
+        card.wait_for("running")
+        page.find("#prompt").clear()
+        start(page)
+        page.find("#live-size option:last-child").click()
+        page.find("#prompt").send_keys("a red boat")
+        page.wait(lambda: len(sent(page)) >= 4, lambda: state(page))
+        assert state(page) == "Starting…"
+
+        card.click("cancel")
+
+        page.wait(lambda: state(page) == "Done", lambda: state(page))
+        assert "Not connected. Trying again…" not in page.told("live-state")
 
 
 def test_what_the_server_says_no_to_tells_how_it_is(any_page: Page) -> None:
