@@ -7,6 +7,7 @@ is measured, and is not measured again: a second start goes on where the first o
 
     python -m benchmarks.gpu --budget 560                       # the plan: as much as fits, the most telling first
     python -m benchmarks.gpu --stage steps --seconds 240        # one stage
+    python -m benchmarks.gpu --small --stage steps parity       # first: that all is there
     python -m benchmarks.gpu --stage serve --speedups '{{"compile": "default"}}'
     python -m benchmarks.gpu --report benchmarks/results/gpu.json   # tables and plots, on any machine
 
@@ -29,10 +30,12 @@ import torch
 from benchmarks.environment import ROOT
 from benchmarks.gpu.card import describe_card
 from benchmarks.gpu.lab import FULL_SIZE, Lab
-from benchmarks.gpu.plan import STAGES, WITH_SPEEDUPS, report, run_plan, run_stage
+from benchmarks.gpu.plan import LEVELS, STAGES, WITH_SPEEDUPS, report, run_plan, run_stage
 from benchmarks.gpu.plots import plot_all
+from benchmarks.gpu.rungs import RUNGS
 from benchmarks.gpu.scale import FULL, SMALL, Scale
-from benchmarks.gpu.store import Store, Subject, load
+from benchmarks.gpu.stages.steps import fastest
+from benchmarks.gpu.store import GpuResults, Store, Subject, load
 from scheduler.messages import Speedups
 from scheduler.postcard import bundled_model
 from scheduler.sdxl.device import DTYPES, choose_device, choose_dtype
@@ -48,7 +51,9 @@ def make_parser() -> argparse.ArgumentParser:
     about = (__doc__ or "").format(stages="\n".join(f"    {name:<9} {stage.about}" for name, stage in STAGES.items()))
     parser = argparse.ArgumentParser("python -m benchmarks.gpu", description=about, formatter_class=formatter)
     parser.add_argument("--stage", nargs="+", choices=STAGES, metavar="NAME", help="only these (the plan)")
-    parser.add_argument("--level", type=int, choices=(1, 2), help="1: the first reading, 2: the rest (both)")
+    parser.add_argument(
+        "--level", type=int, choices=LEVELS, help="0: what matters most, 1: the first reading, 2: the rest (all)"
+    )
     parser.add_argument("--seconds", type=float, metavar="S", help="for each stage (as long as it takes)")
     parser.add_argument(
         "--budget", type=float, default=WHOLE_LEASE, metavar="S", help="seconds for the plan (%(default)s)"
@@ -58,7 +63,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help=f"folder in diffusers layout (on a GPU {FULL_SIZE}, else Postcard)")
     parser.add_argument("--small", action="store_true", help="small sizes and short times, as on a CPU")
     parser.add_argument(
-        "--speedups", type=speedups_of, default=Speedups(), metavar="JSON", help=f"for {', '.join(WITH_SPEEDUPS)}"
+        "--speedups",
+        type=speedups_of,
+        metavar="JSON",
+        help=f"for {', '.join(WITH_SPEEDUPS)} (those they had before, else the fastest that steps has measured)",
     )
     parser.add_argument("--again", action="store_true", help="measure what is measured already")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="what is known (%(default)s)")
@@ -82,6 +90,15 @@ def changed(speedups: Speedups) -> str:
     return json.dumps(wanted) if wanted else ""
 
 
+def speedups_before(results: GpuResults, plain: Subject) -> Speedups | None:
+    """The first that anything was measured with, of what is otherwise the same."""
+    for each in results.entries:
+        subject = each.subject
+        if subject.speedups and each.points and msgspec.structs.replace(subject, speedups="") == plain:
+            return speedups_of(subject.speedups)
+    return None
+
+
 class Session:
     """The command line's options, made sense of."""
 
@@ -93,15 +110,30 @@ class Session:
         self.model: str = options.model or (FULL_SIZE if is_cuda else str(bundled_model()))
         self.scale: Scale = FULL if is_cuda and not options.small else SMALL
 
-    def store(self, stage: str) -> Store:
-        speedups = changed(self.options.speedups) if stage in WITH_SPEEDUPS else ""
+    def speedups(self, stage: str) -> Speedups:
+        """As told. Else those that such stages had first, so that their figures belong together; else the fastest."""
+        if stage not in WITH_SPEEDUPS:
+            return Speedups()
+        told: Speedups | None = self.options.speedups
+        if told is not None:
+            return told
+        results, plain = load(self.options.results), self.subject("")
+        if (before := speedups_before(results, plain)) is not None:
+            return before
+        rung = fastest(results.points("steps", plain), self.scale.first[0])
+        return RUNGS[rung].speedups if rung else Speedups()
+
+    def subject(self, speedups: str) -> Subject:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        subject = Subject(
+        return Subject(
             model="postcard" if Path(self.model) == bundled_model() else Path(self.model).name,
             dtype=self.dtype,
             device=name if self.scale is FULL else f"{name}, small",
             speedups=speedups,
         )
+
+    def store(self, stage: str) -> Store:
+        subject = self.subject(changed(self.speedups(stage)))
         return Store(self.options.results, stage, subject, describe_card(self.device), self.options.output)
 
     def forget_all(self) -> None:
@@ -109,12 +141,11 @@ class Session:
             self.store(name).forget([task.name for task in stage.tasks(self.scale)])
 
     def run(self, stage: str, say: Callable[[str], None]) -> None:
-        store, options = self.store(stage), self.options
-        levels = (options.level,) if options.level else (1, 2)
+        store, speedups, options = self.store(stage), self.speedups(stage), self.options
+        levels = LEVELS if options.level is None else (options.level,)
         tasks = STAGES[stage].tasks(self.scale)
         if options.again:
             store.forget([task.name for task in tasks if task.level in levels])
-        speedups = options.speedups if stage in WITH_SPEEDUPS else Speedups()
         lab = Lab(self.model, self.device, self.dtype, self.scale, speedups, store.known, say)
         try:
             run_stage(stage, lab, store, levels, options.seconds or float("inf"))

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from unittest.mock import patch
 
 import msgspec
 import torch
@@ -19,16 +20,28 @@ from benchmarks.gpu.scale import Scale
 from benchmarks.gpu.store import Point
 from scheduler.messages import Speedups, StepTime, WorkerConfig
 from scheduler.request import GenerateParams, Request, Status
+from scheduler.sdxl import warming
 from scheduler.sdxl.aside import Aside
 from scheduler.sdxl.device import DTYPES
 from scheduler.sdxl.prototypes import Prototypes
 from scheduler.sdxl.speedups import apply
 from scheduler.sdxl.step_engine import StepEngine
+from scheduler.sdxl.warmed import Call
 from scheduler.sdxl.weights import Model, load_model
 
 PLAIN = Speedups()
 FULL_SIZE = "sdxl-random"
 """The name of `benchmarks.gpu.model`'s."""
+
+
+def strict(call: Call) -> Call:
+    """A compiled call that fails where a service's would run as it was written, or that would be timed as compiled."""
+
+    def run() -> Any:
+        with torch.compiler.set_stance("fail_on_recompile"):
+            return call()
+
+    return run
 
 
 class Closable(Protocol):
@@ -95,7 +108,8 @@ class Lab:
         """A copy on some rung, made ready for pictures of those sides and steps of so many rows."""
         sizes = tuple((side, side) for side in sides)
         wanted = msgspec.structs.replace(speedups, warm_sizes=sizes, warm_rows=tuple(rows))
-        return apply(self.copy(dtype), wanted, max_rows=max(rows), progress=self.say)
+        with patch.object(warming, "never_again", strict):
+            return apply(self.copy(dtype), wanted, max_rows=max(rows), progress=self.say)
 
     def engine(self, model: Model, num_rows: int, aside: Aside | None = None) -> StepEngine:
         """One whose batches may have so many rows, whatever they take."""

@@ -1,7 +1,7 @@
 """How much two results differ that should be the same."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.store import Figures
+from scheduler.engine import RequestOutput
 from scheduler.request import Request
 from scheduler.sdxl.aside import Done, Inline, Work
 from scheduler.sdxl.decode import decode
@@ -44,6 +45,38 @@ def run_joining(engine: StepEngine, latents: Latents, requests: Sequence[Request
             engine.release(request)
     engine.collect(wait=True)
     return list(latents.seen)
+
+
+def run_to_pictures(engine: StepEngine, requests: Sequence[Request]) -> list[Tensor]:
+    """Finished pictures in the order of the requests, [h, w, 3] each. All of them run from the first step on."""
+    pictures: dict[str, Tensor] = {}
+
+    def take(outputs: Iterable[RequestOutput]) -> None:
+        for each in outputs:
+            if each.error is not None:
+                raise RuntimeError(each.error)
+            if each.image is not None:
+                pictures[each.request.id] = torch.from_numpy(each.image.copy())
+
+    for _ in range(requests[0].params.num_steps):
+        engine.run(requests, lambda step: take(step.outputs))
+    while made := engine.collect(wait=True):
+        take(made)
+    for request in requests:
+        engine.release(request)
+    return [pictures[request.id] for request in requests]
+
+
+def picture_differences(actual: Sequence[Tensor], reference: Sequence[Tensor]) -> Figures:
+    """As `differences`, of finished pictures."""
+    pairs = [(one.double(), other.double()) for one, other in zip(actual, reference, strict=True)]
+    levels = [float((a - b).abs().max()) for a, b in pairs]
+    return {
+        "largest": [each / LEVELS for each in levels],
+        "error": [relative_error(a, b) for a, b in pairs],
+        "decibel": [decibel(a, b) for a, b in pairs],
+        "levels": levels,
+    }
 
 
 def relative_error(actual: Tensor, reference: Tensor) -> float:

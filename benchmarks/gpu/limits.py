@@ -28,10 +28,12 @@ class Anchor:
     source: str
 
 
-MLPERF = "MLPerf Inference v5.1, closed division, https://mlcommons.org/benchmarks/inference-datacenter/"
+_MLCOMMONS = "https://mlcommons.org/benchmarks/inference-datacenter/"
+MLPERF = f"MLPerf Inference v5.1, {_MLCOMMONS}"
+MLPERF_CLOSED = f"MLPerf Inference v5.1, closed division, {_MLCOMMONS}"
 ANCHORS = (
-    Anchor("H200, offline: FP8 UNet, INT8 VAE, TensorRT, UNet batch of 64", "2.40 images/s", MLPERF),
-    Anchor("H200, server: the same, UNet batch of 16", "2.30 images/s; p50 4.7 s, p99 10.7 s", MLPERF),
+    Anchor("H200, offline: FP8 UNet, INT8 VAE, TensorRT, UNet batch of 64", "2.40 images/s", MLPERF_CLOSED),
+    Anchor("H200, server: the same, UNet batch of 16", "2.30 images/s; p50 4.7 s, p99 10.7 s", MLPERF_CLOSED),
     Anchor("H100, FP8, by TheStage", "2.26 images/s", MLPERF),
     Anchor("B200", "3.97 images/s", MLPERF),
     Anchor("H100, batch of 1, 30 steps", "1.47 s an image", "TensorRT, https://github.com/NVIDIA/TensorRT"),

@@ -12,16 +12,16 @@ from benchmarks.gpu.lab import Lab
 from benchmarks.gpu.scale import Scale
 from benchmarks.gpu.stages import ceiling, fp8, layout, memory, parity, previews, sampler, serve, steps
 from benchmarks.gpu.store import GpuResults, Store
-from benchmarks.gpu.tasks import Stage, Task
+from benchmarks.gpu.tasks import Level, Stage, Task
 from benchmarks.tables import environment_line
 from scheduler.engine import describe
 
 STAGES: dict[str, Stage] = {
     "ceiling": Stage("what the card can do: matrix products, copies, single layers", ceiling.tasks, ceiling.table, 75),
     "steps": Stage("seconds of a UNet call by rows, size and rung of the ladder", steps.tasks, steps.table, 240),
+    "parity": Stage("step batching against the pipeline call", parity.tasks, parity.table, 240),
     "sampler": Stage("what a step takes beside the UNet; kernels and gaps", sampler.tasks, sampler.table, 90),
     "previews": Stage("decodes by themselves, and their cost in throughput", previews.tasks, previews.table, 180),
-    "parity": Stage("step batching against the pipeline call", parity.tasks, parity.table, 120),
     "serve": Stage("the whole service under load", serve.tasks, serve.table, 560),
     "memory": Stage("peak memory by rows and size", memory.tasks, memory.table, 60),
     "layout": Stage("from a service's start to ready, from a sharded folder", layout.tasks, layout.table, 200),
@@ -29,7 +29,8 @@ STAGES: dict[str, Stage] = {
 }
 """In the order of the plan: the most telling first."""
 
-WITH_SPEEDUPS = ("sampler", "previews", "serve")
+LEVELS: tuple[Level, ...] = (0, 1, 2)
+WITH_SPEEDUPS = ("parity", "sampler", "previews", "serve")
 """Stages that run with the speed-ups they are told; the others have none, or compare them."""
 
 START_SECONDS = 20
@@ -40,16 +41,21 @@ GRACE_SECONDS = 30
 
 def run_stage(name: str, lab: Lab, store: Store, levels: Sequence[int], seconds: float) -> None:
     """Those of its tasks that are due, as far as time goes. A task that fails is noted, and the next one begins."""
-    ends = time.monotonic() + seconds
+    ends, ground = time.monotonic() + seconds, ""
     for task in due(STAGES[name].tasks(lab.scale), store, levels):
-        if task.seconds <= ends - time.monotonic():
+        if task.seconds_after(ground) <= ends - time.monotonic():
             run_task(task, lab, store)
+            ground = task.ground
 
 
 def due(tasks: Sequence[Task], store: Store, levels: Sequence[int]) -> list[Task]:
-    """What was begun before and never came back goes last."""
+    """What was begun before and never came back goes last, with all that stands on the same ground."""
     chosen = [task for task in tasks if task.level in levels and store.is_due(task.name)]
-    return sorted(chosen, key=lambda task: store.attempts(task.name))
+    attempts: dict[str, int] = {}
+    for task in chosen:
+        place = task.ground or task.name
+        attempts[place] = max(attempts.get(place, 0), store.attempts(task.name))
+    return sorted(chosen, key=lambda task: attempts[task.ground or task.name])
 
 
 def run_task(task: Task, lab: Lab, store: Store) -> None:
@@ -72,16 +78,16 @@ def run_plan(
     budget: float,
     say: Callable[[str], None],
 ) -> None:
-    """Each stage in a process of its own, first the first reading of all, then the rest; ends within `budget` seconds.
+    """Each stage in a process of its own, one level of all stages after the other; ends within `budget` seconds.
 
     A process that hangs is killed, and what it had stored stays.
     """
     ends = time.monotonic() + budget
-    for level in (1, 2):
+    for level in LEVELS:
         for name, stage in STAGES.items():
             left = due(stage.tasks(scale), store_of(name), [level])
             seconds = min(most_seconds(left, stage), ends - time.monotonic() - START_SECONDS - GRACE_SECONDS)
-            if left and seconds >= min(task.seconds for task in left):
+            if left and seconds >= min(task.most_seconds for task in left):
                 say(f"{name}, level {level}: {len(left)} tasks, {seconds:.0f} s")
                 flags = ("--stage", name, "--level", str(level), "--seconds", f"{seconds:.0f}")
                 run_process([*command, *flags], seconds + START_SECONDS + GRACE_SECONDS)
@@ -89,7 +95,7 @@ def run_plan(
 
 def most_seconds(tasks: Sequence[Task], stage: Stage) -> float:
     """A stage's own, or more where one of its tasks needs it."""
-    return max([stage.most_seconds, *(task.seconds for task in tasks)])
+    return max([stage.most_seconds, *(task.most_seconds for task in tasks)])
 
 
 def run_process(command: Sequence[str], timeout: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -31,7 +32,6 @@ def draw_curve(axes: Axes, points: Sequence[Point]) -> None:
                 rows, speeds = [_shape(each)[1] for each in chosen], range_points([_speeds(each) for each in chosen])
                 label = f"{side}x{side}, {rung}"
                 axes.errorbar(rows, *speeds, fmt=style, color=f"C{index}", capsize=2, label=label)
-    axes.axhline(BEST_PUBLISHED, color="0.6", linestyle=":", label="best published, 1024x1024 (FP8)")
     axes.set(xscale="log", xlabel="UNet rows in the step", ylim=(0, None))
     axes.set_ylabel(f"images/s of {STEPS} steps, UNet alone")
     axes.legend(fontsize=7)
@@ -66,15 +66,17 @@ def draw_previews(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def draw_serve(axes: Axes, points: Sequence[Point]) -> None:
-    """Latencies by load, in step mode: p50 solid, p99 dashed."""
-    for index, side in enumerate(sorted({int(each.what["side"]) for each in points})):
-        loads = sorted((p for p in points if _is_open_load(p, side)), key=lambda p: float(p.what["share"]))
-        shares = [float(each.what["share"]) * 100 for each in loads]
+    """Latencies by throughput under an open load, in step mode: p50 solid, p99 dashed."""
+    chosen = [each for each in points if _is_open_load(each)]
+    for index, kind in enumerate(sorted({_kind(each) for each in chosen})):
+        loads = sorted((each for each in chosen if _kind(each) == kind), key=_throughput)
         for name, marker in (("first preview", "o"), ("end to end", "s")):
             for which, line in (("p50", "-"), ("p99", "--")):
                 values = [each.median(f"{name} {which}") for each in loads]
-                axes.plot(shares, values, f"{line}{marker}", color=f"C{index}", label=f"{side}x{side}, {name} {which}")
-    axes.set(xlabel="load, % of capacity", ylabel="s", yscale="log")
+                label = f"{kind[0]}x{kind[0]}, {kind[1]} steps, {name} {which}"
+                axes.plot([_throughput(p) for p in loads], values, f"{line}{marker}", color=f"C{index}", label=label)
+    axes.axvline(BEST_PUBLISHED, color="0.6", linestyle=":", label="best published, 1024x1024 (FP8)")
+    axes.set(xlabel=f"images/s, counted as of {STEPS} steps", ylabel="s", yscale="log", xlim=(0, None))
     axes.legend(fontsize=7)
 
 
@@ -92,9 +94,19 @@ def _speeds(point: Point) -> list[float]:
     return [_shape(point)[1] / 2 / STEPS / seconds for seconds in point.figures["seconds"]]
 
 
-def _is_open_load(point: Point, side: int) -> bool:
+def _is_open_load(point: Point) -> bool:
     what = point.what
-    return what["mode"] == "step" and what["side"] == side and bool(what["share"]) and "end to end p99" in point.figures
+    return what["mode"] == "step" and bool(what["share"]) and "end to end p99" in point.figures
+
+
+def _kind(point: Point) -> tuple[int, str]:
+    return int(point.what["side"]), str(point.what["steps"])
+
+
+def _throughput(point: Point) -> float:
+    """Images of `STEPS` steps a second, that have as many steps as were made."""
+    steps = fmean(int(each) for each in str(point.what["steps"]).split(", "))
+    return point.median("images a second") * steps / STEPS
 
 
 def _newest(points: Sequence[Point], side: int, rung: str) -> list[Point]:

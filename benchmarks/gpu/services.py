@@ -12,30 +12,60 @@ from scheduler.messages import Speedups
 
 MODES: dict[str, tuple[str, ...]] = {
     "step": ("--batching", "step"),
-    "call": ("--batching", "call"),
-    "one": ("--batching", "call", "--call-batch", "1"),
+    "call": ("--batching", "call", "--call-batch", "8", "--max-rows", "16"),
+    "one": ("--batching", "call", "--call-batch", "1", "--max-rows", "2"),
 }
+"""With no more rows than it can have: for more it need not be made ready."""
 FAKE = ("--engine", "fake", "--fake-step-ms", "5")
+WARM_ROWS = (2, 8, 16, 32)
+"""That a service is made ready for which has to be: each takes a minute of the compiler."""
+
+Kind = tuple[str, int]
+"""A mode, and the side of the pictures."""
 
 
 class Services:
-    """`get` gives a running service of a mode, the last one's if it has the same; else that one is stopped."""
+    """`get` gives a running service of a mode and size, the last one if it is the same; else that one is stopped.
+
+    One for each size, because a service that is made ready for several would take minutes more until it can be loaded.
+    A kind that could not be started once is not started again.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._stack = ExitStack()
-        self._running: dict[str, Server] = {}
+        self._running: dict[Kind, Server] = {}
+        self._failed: dict[Kind, Exception] = {}
 
-    def get(self, mode: str) -> Server:
-        if mode not in self._running:
+    def get(self, mode: str, side: int) -> Server:
+        kind = (mode, side)
+        if kind in self._failed:
+            raise self._failed[kind]
+        if kind not in self._running:
             self.close()
-            self._lab.say(f"starting the service, {mode}")
-            self._running[mode] = self._stack.enter_context(service(self._lab, MODES[mode], self._lab.speedups))
-        return self._running[mode]
+            self._running[kind] = self._start(kind)
+        return self._running[kind]
+
+    def _start(self, kind: Kind) -> Server:
+        mode, side = kind
+        self._lab.say(f"starting the service, {mode}, {side}")
+        speedups = made_ready(self._lab.speedups, side)
+        try:
+            return self._stack.enter_context(service(self._lab, MODES[mode], speedups))
+        except Exception as error:
+            self._failed[kind] = error
+            raise
 
     def close(self) -> None:
         self._stack.close()
         self._running.clear()
+
+
+def made_ready(speedups: Speedups, side: int) -> Speedups:
+    """For such pictures, where shapes have to be made ready and none are named."""
+    if (speedups.compile == "off" and not speedups.cuda_graphs) or speedups.warm_sizes:
+        return speedups
+    return msgspec.structs.replace(speedups, warm_sizes=((side, side),), warm_rows=speedups.warm_rows or WARM_ROWS)
 
 
 def service(lab: Lab, flags: tuple[str, ...], speedups: Speedups) -> AbstractContextManager[Server]:
@@ -71,7 +101,3 @@ def _flag(name: str, value: object) -> list[str]:
                 ",".join("x".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value),
             ]
     return [flag, str(value)]
-
-
-def _item(value: object) -> str:
-    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

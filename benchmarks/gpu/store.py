@@ -1,7 +1,7 @@
 """What the GPU's benchmarks store: of each task its newest result, kept as soon as it is there.
 
 A run may be cut off at any moment, so a task is noted when it begins: one that never came back is tried again after all
-others, and twice at most.
+others. It is given up after more tries than one that failed, because most often it was the clock that ended it.
 """
 
 import csv
@@ -17,6 +17,8 @@ from benchmarks.gpu.card import Card
 from benchmarks.results import save
 
 MOST_ATTEMPTS = 2
+MOST_CUT_OFF = 4
+"""Attempts that never came back."""
 FILE = "gpu.json"
 
 Label: TypeAlias = str | int | float
@@ -116,7 +118,9 @@ class Store:
     def is_due(self, task: str) -> bool:
         """Neither measured nor tried in vain too often."""
         entry = self._find(task)
-        return entry is None or (not entry.is_measured and entry.attempts < MOST_ATTEMPTS)
+        if entry is None or entry.is_measured:
+            return entry is None
+        return entry.attempts < (MOST_ATTEMPTS if entry.error is not None else MOST_CUT_OFF)
 
     def known(self, stage: str) -> list[Point]:
         """Of this subject; of other stages those that were measured without speed-ups."""

@@ -9,7 +9,7 @@ from benchmarks.gpu.scale import Scale
 from benchmarks.gpu.store import Point
 
 Level = int
-"""1 for the first reading, 2 for the rest."""
+"""0 for the figures that matter most, 1 for the first reading, 2 for the rest."""
 
 Known = Callable[[str], Sequence[Point]]
 """The points of a stage, by its name, all of one subject."""
@@ -17,12 +17,25 @@ Known = Callable[[str], Sequence[Point]]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`name` is its own within the stage; it begins only where `seconds` are left, which it needs on a large card."""
+    """`name` is its own within the stage; it begins only where `seconds` are left, which it needs on a large card.
+
+    Tasks that share something started have it as their `ground`: the first of them needs `ground_seconds` more.
+    """
 
     name: str
     level: Level
     seconds: float
     measure: Callable[[Lab], Sequence[Point]]
+    ground: str = ""
+    ground_seconds: float = 0.0
+
+    def seconds_after(self, ground: str) -> float:
+        """What it needs after a task that had this ground."""
+        return self.seconds + (0.0 if self.ground == ground else self.ground_seconds)
+
+    @property
+    def most_seconds(self) -> float:
+        return self.seconds + self.ground_seconds
 
 
 class Stage(NamedTuple):

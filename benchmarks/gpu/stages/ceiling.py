@@ -30,6 +30,8 @@ BACKENDS = {
 HEAD_DIM = 64
 ATTENTION = ((2, 10, 77), (2, 10, 0), (4, 20, 77), (4, 20, 0))
 """SDXL's: how often the latents' sides are halved, heads, and keys, 0 for as many as there are queries."""
+ATTENTION_CALLS = 20
+"""In one call of the work that is timed."""
 CONVOLUTIONS = ((1, 320), (2, 640), (4, 1280))
 """How often the latents' sides are halved, and channels."""
 
@@ -37,7 +39,7 @@ CONVOLUTIONS = ((1, 320), (2, 640), (4, 1280))
 def tasks(scale: Scale) -> list[Task]:
     side, rows = scale.first[0]
     return [
-        Task("matrix products", 1, 15, measure_products),
+        Task("matrix products", 0, 15, measure_products),
         Task("copies", 1, 10, measure_copies),
         Task(f"attention {side} {rows} rows", 1, 25, partial(measure_attention, side=side, rows=rows)),
         Task(f"convolutions {side} {rows} rows", 1, 20, partial(measure_convolutions, side=side, rows=rows)),
@@ -49,7 +51,8 @@ def measure_products(lab: Lab) -> list[Point]:
     side = lab.scale.matrix
     works: dict[str, Work] = {name: _product(side, dtype, lab.device) for name, dtype in _dtypes(lab.device).items()}
     if _has_float8(lab.device):
-        works["float8"] = _float8_product(side, lab.device)
+        works["float8"] = _float8_product(side, (), (), lab.device)
+        works["float8, scaled by row"] = _float8_product(side, (side, 1), (1, side), lab.device)
     points = _timed(lab, works, {"work": "product", "side": side}, {"flop": 2.0 * side**3})
     clocks = query(lab.device, CLOCKS) if lab.device.type == "cuda" else {}
     under_load = {name: [float(text.split()[0])] for name, text in clocks.items() if text[:1].isdigit()}
@@ -81,10 +84,16 @@ def measure_attention(lab: Lab, side: int, rows: int) -> list[Point]:
             torch.randn(rows, heads, length, HEAD_DIM, device=lab.device, dtype=DTYPES[lab.dtype])
             for length in (queries, keys or queries, keys or queries)
         )
-        works: dict[str, Work] = {name: partial(_attend, name, query_, key, value) for name in _backends(lab.device)}
-        works["auto"] = partial(F.scaled_dot_product_attention, query_, key, value)
-        what: dict[str, Label] = {"work": f"attention of {queries} to {keys or queries}, {heads} heads", "rows": rows}
-        points += _timed(lab, works, what, {"flop": 4.0 * rows * heads * queries * (keys or queries) * HEAD_DIM})
+        works: dict[str, Work] = {
+            name: partial(_attend, backends, query_, key, value) for name, backends in _backends(lab.device).items()
+        }
+        what: dict[str, Label] = {
+            "work": f"attention of {queries} to {keys or queries}, {heads} heads",
+            "rows": rows,
+            "calls": ATTENTION_CALLS,
+        }
+        flop = 4.0 * rows * heads * queries * (keys or queries) * HEAD_DIM
+        points += _timed(lab, works, what, {"flop": ATTENTION_CALLS * flop})
     return points
 
 
@@ -163,20 +172,26 @@ def _has_float8(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
 
 
-def _float8_product(side: int, device: torch.device) -> Work:
+def _float8_product(side: int, shape_a: Sequence[int], shape_b: Sequence[int], device: torch.device) -> Work:
+    """With scales of such shapes."""
     one, other = (torch.randn(side, side, device=device).to(torch.float8_e4m3fn) for _ in range(2))
-    scale = torch.ones((), device=device)
+    scale_a, scale_b = (torch.ones(tuple(shape), device=device) for shape in (shape_a, shape_b))
     multiply: Any = torch._scaled_mm  # its only name until PyTorch 2.10
-    return lambda: multiply(one, other.t(), scale_a=scale, scale_b=scale, out_dtype=torch.bfloat16)
+    options = {"scale_a": scale_a, "scale_b": scale_b, "out_dtype": torch.bfloat16, "use_fast_accum": True}
+    return lambda: multiply(one, other.t(), **options)
 
 
-def _backends(device: torch.device) -> Sequence[str]:
-    return list(BACKENDS) if device.type == "cuda" else ["math"]
+def _backends(device: torch.device) -> dict[str, list[SDPBackend]]:
+    """By name; "auto" may choose."""
+    names = list(BACKENDS) if device.type == "cuda" else ["math"]
+    return {name: [BACKENDS[name]] for name in names} | {"auto": list(BACKENDS.values())}
 
 
-def _attend(backend: str, query_: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    with sdpa_kernel(BACKENDS[backend]):
-        return F.scaled_dot_product_attention(query_, key, value)
+def _attend(backends: list[SDPBackend], query_: Tensor, key: Tensor, value: Tensor) -> None:
+    """Many calls: to name the back ends takes the program longer than a small call takes the device."""
+    with sdpa_kernel(backends):
+        for _ in range(ATTENTION_CALLS):
+            F.scaled_dot_product_attention(query_, key, value)
 
 
 def _convolution(lab: Lab, rows: int, channels: int, side: int, layout: torch.memory_format) -> Work:

@@ -4,7 +4,7 @@ from functools import partial
 from statistics import median
 
 from benchmarks.gpu.lab import Lab, make_params, running
-from benchmarks.gpu.likeness import Latents, differences, run_joining
+from benchmarks.gpu.likeness import Latents, differences, exact_float32, run_joining
 from benchmarks.gpu.scale import Scale
 from benchmarks.gpu.stages import steps
 from benchmarks.gpu.store import Point
@@ -32,22 +32,23 @@ def measure_pictures(lab: Lab, side: int) -> list[Point]:
     """The same requests in the lab's dtype, with float8, and in float32, which tells what is lost without float8."""
     requests = running(make_params(side, lab.scale.num_steps), NUM_PICTURES)
     latents = {}
-    for name, speedups, dtype in (
-        (lab.dtype, Speedups(), lab.dtype),
-        (FLOAT8, Speedups(float8=True), lab.dtype),
-        ("float32", Speedups(), "float32"),
-    ):
-        seen = Latents()
-        engine = lab.engine(lab.fast(speedups, [side], [2 * NUM_PICTURES], dtype), 2 * NUM_PICTURES, seen)
-        latents[name] = run_joining(engine, seen, requests)
-    vae = lab.model("float32").pipe.vae
-    return [
-        Point(
-            what={"side": side, "way": way, "reference": reference},
-            figures=differences(latents[way], latents[reference], vae),
-        )
-        for way, reference in ((FLOAT8, lab.dtype), (FLOAT8, "float32"), (lab.dtype, "float32"))
-    ]
+    with exact_float32():
+        for name, speedups, dtype in (
+            (lab.dtype, Speedups(), lab.dtype),
+            (FLOAT8, Speedups(float8=True), lab.dtype),
+            ("float32", Speedups(), "float32"),
+        ):
+            seen = Latents()
+            engine = lab.engine(lab.fast(speedups, [side], [2 * NUM_PICTURES], dtype), 2 * NUM_PICTURES, seen)
+            latents[name] = run_joining(engine, seen, requests)
+        vae = lab.model("float32").pipe.vae
+        return [
+            Point(
+                what={"side": side, "way": way, "reference": reference},
+                figures=differences(latents[way], latents[reference], vae),
+            )
+            for way, reference in ((FLOAT8, lab.dtype), (FLOAT8, "float32"), (lab.dtype, "float32"))
+        ]
 
 
 def table(known: Known) -> str:

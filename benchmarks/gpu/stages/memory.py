@@ -21,7 +21,7 @@ def tasks(scale: Scale) -> list[Task]:
 
 
 def measure(lab: Lab, side: int) -> list[Point]:
-    """Bytes that PyTorch's allocator held at most; 0 on a CPU, where nobody counts."""
+    """Bytes of tensors at most, and "reserved" what PyTorch took for them; 0 on a CPU, where nobody counts."""
     model = lab.model()
     weights = _allocated(lab.device)
     points = []
@@ -30,7 +30,8 @@ def measure(lab: Lab, side: int) -> list[Point]:
         engine = lab.engine(model, rows)
         what = {"side": side, "rows": rows}
         step = _peak(lab, partial(engine.run, batch, lambda _: None))
-        figures = {"weights": [weights], "step": [step], "pictures": [_peak(lab, partial(_finish, engine, batch))]}
+        pictures = _peak(lab, partial(_finish, engine, batch))
+        figures = {"weights": [weights], "step": [step], "pictures": [pictures], "reserved": [_reserved(lab.device)]}
         points.append(Point(what=dict(what), figures=figures))
     return points
 
@@ -44,11 +45,11 @@ def table(known: Known) -> str:
         )
         for p in known("memory")
     ]
-    header = ("size", "rows", "weights, GiB", "with a step", "with previews and pictures")
+    header = ("size", "rows", "weights, GiB", "with a step", "with previews and pictures", "reserved for that")
     return table_of(header, rows) if rows else ""
 
 
-NAMES = ("weights", "step", "pictures")
+NAMES = ("weights", "step", "pictures", "reserved")
 
 
 def _finish(engine: StepEngine, batch: list[Request]) -> None:
@@ -64,6 +65,11 @@ def _peak(lab: Lab, work: Callable[[], object]) -> float:
     lab.release()
     work()
     return float(torch.cuda.max_memory_allocated(lab.device)) if lab.device.type == "cuda" else 0.0
+
+
+def _reserved(device: torch.device) -> float:
+    """At most, since the last peak began."""
+    return float(torch.cuda.max_memory_reserved(device)) if device.type == "cuda" else 0.0
 
 
 def _allocated(device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""Whether pictures are the same: step batching against the stock pipeline, alone and in a full batch."""
+"""Whether pictures are the same: step batching against the stock pipeline, what is fast against what is plain."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,16 +9,25 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.lab import Lab, make_params, running
-from benchmarks.gpu.likeness import Latents, differences, exact_float32, run_joining
+from benchmarks.gpu.likeness import (
+    Latents,
+    differences,
+    exact_float32,
+    picture_differences,
+    run_joining,
+    run_to_pictures,
+)
 from benchmarks.gpu.scale import Scale
-from benchmarks.gpu.store import Point
+from benchmarks.gpu.store import Label, Point
 from benchmarks.gpu.tasks import Known, Task
 from benchmarks.tables import table as table_of
 from scheduler.request import GenerateParams, Request
+from scheduler.sdxl.aside import Inline, choose_aside
 from scheduler.sdxl.sampler import draw_noise
 from scheduler.sdxl.weights import Model
 
 EXACT, LOW = "float32", "bfloat16"
+PLAIN_WAY, FAST_WAY = "step", "step with speed-ups"
 MOST_COMPARED = 3
 """Of a batch's requests: as many also run alone, and through the pipeline."""
 PAIRS = (
@@ -34,9 +43,35 @@ PAIRS = (
 
 
 def tasks(scale: Scale) -> list[Task]:
-    """The smaller pictures first: float32 takes its time."""
-    shapes = sorted(scale.first)
-    return [Task(f"{side}, {rows} rows", 1, 90, partial(measure, side=side, rows=rows)) for side, rows in shapes]
+    """First what makes pictures fast, which is of no use if they are wrong. Then the smaller ones: float32 is slow."""
+    side, rows = scale.first[0]
+    fast = Task(f"speed-ups {side}, {rows} rows", 0, 60, partial(measure_fast, side=side, rows=rows))
+    seconds = {shape: 90 if shape == min(scale.first) else 130 for shape in sorted(scale.first)}
+    return [fast, *(_task(side, rows, each) for (side, rows), each in seconds.items())]
+
+
+def _task(side: int, rows: int, seconds: float) -> Task:
+    return Task(f"{side}, {rows} rows", 1, seconds, partial(measure, side=side, rows=rows))
+
+
+def measure_fast(lab: Lab, side: int, rows: int) -> list[Point]:
+    """Finished pictures with the lab's speed-ups and with a stream beside the steps, against neither."""
+    requests = _requests(make_params(side, lab.scale.num_steps, preview_every=1), rows // 2)
+    models = {PLAIN_WAY: lab.model(), FAST_WAY: lab.fast(lab.speedups, [side], [rows])}
+    pictures = {
+        f"{way}, {where}": run_to_pictures(lab.engine(model, rows, aside), requests)
+        for way, model in models.items()
+        for where, aside in (("inline", Inline()), ("beside the steps", choose_aside(lab.device)))
+    }
+    reference, *others = pictures
+    what: dict[str, Label] = {"side": side, "rows": rows, "reference": reference, "reference dtype": lab.dtype}
+    return [
+        Point(
+            what=what | {"way": way, "dtype": lab.dtype},
+            figures=picture_differences(pictures[way], pictures[reference]),
+        )
+        for way in others
+    ]
 
 
 def measure(lab: Lab, side: int, rows: int) -> list[Point]:

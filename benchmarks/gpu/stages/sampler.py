@@ -7,6 +7,7 @@ from functools import partial
 from statistics import median
 
 import torch
+from torch import Tensor
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -19,14 +20,21 @@ from benchmarks.gpu.tasks import Known, Task
 from benchmarks.gpu.timing import Work, interleaved, synchronize
 from benchmarks.tables import table as table_of
 from scheduler.request import Request
+from scheduler.sdxl.admission import Admission
+from scheduler.sdxl.rows import gather
 from scheduler.sdxl.step_engine import StepEngine
+from scheduler.sdxl.stepping import advance
+from scheduler.sdxl.trajectory import Trajectory
 
 ENDLESS_STEPS = 500
 """Of requests that never come to their picture."""
+MOST_ROUNDS = 4
+"""Of what takes far less than a step, so that requests do not come to their end."""
 PROFILED_STEPS = 5
 TOP_KERNELS = 15
 LONGEST_NAME = 60
 ENGINE, BARE = "engine", "bare UNet call"
+TOGETHER, EACH = "all rows at once", "diffusers' own for each request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,8 @@ def tasks(scale: Scale) -> list[Task]:
     ]
     side, rows = scale.first[-1]
     samplers = Task(f"samplers {side}, {rows} rows", 1, 40, partial(measure_samplers, side=side, rows=rows))
-    return [*steps, *profiles, samplers]
+    trajectories = Task(f"trajectories {side}, {rows} rows", 1, 20, partial(measure_rows, side=side, rows=rows))
+    return [*steps, *profiles, trajectories, samplers]
 
 
 @torch.inference_mode()
@@ -75,6 +84,29 @@ def measure_samplers(lab: Lab, side: int, rows: int) -> list[Point]:
     seconds = interleaved(works, lab.scale.rounds, lab.device, lab.scale.least_seconds)
     what: dict[str, Label] = {"work": "sampler", "side": side, "rows": rows}
     return [Point(what=what | {"kind": name}, figures={"seconds": each}) for name, each in seconds.items()]
+
+
+@torch.inference_mode()
+def measure_rows(lab: Lab, side: int, rows: int) -> list[Point]:
+    """What follows the UNet: all rows at once, and, as for samplers that are not linear, diffusers' own for each."""
+    model = lab.model()
+    params = make_params(side, ENDLESS_STEPS)
+    works: dict[str, Work] = {}
+    for name in (TOGETHER, EACH):
+        trajectories = Admission(model).start(running(params, rows // 2))
+        for trajectory in trajectories if name == EACH else ():
+            trajectory.sampler = model.make_sampler(None)
+            trajectory.sampler.set_timesteps(ENDLESS_STEPS, device="cpu")
+            trajectory.sampler.set_begin_index(0)
+        predictions = torch.zeros_like(torch.cat([each.latents for each in trajectories]))
+        works[name] = partial(_advance, trajectories, predictions)
+    seconds = interleaved(works, min(MOST_ROUNDS, lab.scale.rounds), lab.device, lab.scale.least_seconds)
+    what: dict[str, Label] = {"work": "rows", "side": side, "rows": rows}
+    return [Point(what=what | {"kind": kind}, figures={"seconds": each}) for kind, each in seconds.items()]
+
+
+def _advance(trajectories: Sequence[Trajectory], predictions: Tensor) -> None:
+    advance(gather(trajectories), predictions)
 
 
 def measure_profile(lab: Lab, side: int, rows: int) -> list[Point]:
@@ -106,7 +138,13 @@ def busy(kernels: Iterable[Kernel]) -> float:
 
 def table(known: Known) -> str:
     points = known("sampler")
-    parts = [_step_table(points), _sampler_table(points), _profile_table(points), _kernel_table(points)]
+    parts = [
+        _step_table(points),
+        _kind_table(points, "sampler", "noise sampler"),
+        _kind_table(points, "rows", "what gathers rows and takes their step"),
+        _profile_table(points),
+        _kernel_table(points),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -161,10 +199,10 @@ def _step_table(points: Sequence[Point]) -> str:
     return table_of(("size", "rows", "ms a step of the engine", "beside the UNet"), rows) if rows else ""
 
 
-def _sampler_table(points: Sequence[Point]) -> str:
-    chosen = [point for point in points if point.what["work"] == "sampler"]
+def _kind_table(points: Sequence[Point], work: str, title: str) -> str:
+    chosen = [point for point in points if point.what["work"] == work]
     rows = [(*_shape(point), str(point.what["kind"]), milliseconds(point.figures["seconds"])) for point in chosen]
-    return table_of(("size", "rows", "noise sampler", "ms a step"), rows) if rows else ""
+    return table_of(("size", "rows", title, "ms a step"), rows) if rows else ""
 
 
 def _profile_table(points: Sequence[Point]) -> str:

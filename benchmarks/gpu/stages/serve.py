@@ -17,7 +17,7 @@ from benchmarks.gpu.lab import Lab
 from benchmarks.gpu.scale import Scale
 from benchmarks.gpu.services import MODES, Services
 from benchmarks.gpu.store import Figures, Label, Point
-from benchmarks.gpu.tasks import Known, Task
+from benchmarks.gpu.tasks import Known, Level, Task
 from benchmarks.results import LoadResult, Summary
 from benchmarks.servers import Server
 from benchmarks.soak.accounts import Counts
@@ -30,6 +30,8 @@ CAPACITY = 0.0
 """In place of a share: as many clients as it takes to keep the service busy."""
 SHARES = (0.8, 0.5, 1.0, 1.2)
 CLIENTS = 32
+SERVICE_SECONDS = 180
+"""From a service's start until it is ready, compiled: for four numbers of rows, one of which the cache may have."""
 WARM_UP_STEPS = 2
 POLL_SECONDS = 0.05
 SETTLED, MEASURED = 0.3, 0.5
@@ -60,10 +62,10 @@ class Load:
 
 
 def tasks(scale: Scale) -> list[Task]:
-    """Modes one after the other, because each start of the service takes its time."""
+    """Modes and sizes one after the other, because each start of the service takes its time."""
     large, small = scale.sizes[:2]
+    headline = [Load("step", large, SAME), Load("step", large, SAME, SHARES[0])]
     first = [
-        Load("step", large, SAME),
         Load("step", large, MIXED),
         Load("step", large, MIXED, SHARES[0]),
         Load("step", small, MIXED),
@@ -77,19 +79,25 @@ def tasks(scale: Scale) -> list[Task]:
     ]
     rest = [Load("step", side, MIXED, share) for side in (large, small) for share in SHARES[1:]]
     rest += [Load(mode, side, SAME) for mode in ("step", "call", "one") for side in (large, small)]
-    loads = dict.fromkeys(first, 1) | {load: 2 for load in rest if load not in first}
-    return [
-        Task(load.name, level, 2.5 * scale.load_seconds, partial(measure, load=load)) for load, level in loads.items()
-    ]
+    levels = dict.fromkeys(rest, 2) | dict.fromkeys(first, 1) | dict.fromkeys(headline, 0)
+    return [_task(scale, load, levels[load]) for load in dict.fromkeys([*headline, *first, *rest])]
+
+
+def _task(scale: Scale, load: Load, level: Level) -> Task:
+    """A mode that is offered more than it can do answers for a while after the last request was sent."""
+    seconds = (4.0 if load.share and load.mode != "step" else 2.5) * scale.load_seconds
+    ground = f"{load.mode} {load.side}"
+    return Task(load.name, level, seconds, partial(measure, load=load), ground, SERVICE_SECONDS)
 
 
 def measure(lab: Lab, load: Load) -> list[Point]:
-    server, seconds = lab.shared(Services).get(load.mode), lab.scale.load_seconds
+    seconds = lab.scale.load_seconds
     if load.share:
         rate = load.share * capacity(lab.known("serve"), load)
         how, offered = ["--rate", str(rate)], {"offered": [rate]}
     else:
         how, offered = ["--clients", str(CLIENTS)], {}
+    server = lab.shared(Services).get(load.mode, load.side)
     with Client(server, Load(load.mode, load.side, (WARM_UP_STEPS,)), ["--clients", "4"], count=4) as client:
         client.finish()
     lab.say(load.name)

@@ -25,29 +25,43 @@ from scheduler.sdxl.weights import Model
 Shape = tuple[int, int]
 """Side of the picture in pixels, and rows."""
 
+Key = tuple[int, int, str]
+"""A shape, and a rung."""
+
 GROUND = ("eager",)
 COMPILED = ("eager", "fused QKV", "compile")
 CHEAP = ("eager", "channels_last", "fused QKV", "flash attention", "cuDNN attention", "efficient attention")
 GRAPHS = ("fused QKV", "CUDA graphs", "compile", "compile, CUDA graphs")
 TUNED = ("compile", "max-autotune")
 DTYPES = ("eager", "float16", "float32")
-COMPILE_SECONDS = 150
+COMPILE_SECONDS = 100
 
 
 def tasks(scale: Scale) -> list[Task]:
-    """What tells most comes first: the two sizes that matter, plain and compiled; the batch curve; then the ladder."""
+    """What tells most comes first: the two sizes that matter, plain and compiled; the batch curve; then the ladder.
+
+    The first size alone is enough to load the service on a rung that is fast.
+    """
+    first, second = scale.first[:1], scale.first[1:]
     curve = [(side, rows) for side in scale.sizes for rows in scale.rows]
     wanted = [
-        *_at(scale, scale.first, GROUND, level=1, seconds=20),
-        *_at(scale, scale.first, COMPILED, level=1, seconds=COMPILE_SECONDS),
-        *_at(scale, curve, GROUND, level=1, seconds=10),
+        *_at(scale, first, GROUND, level=0, seconds=20),
+        *_at(scale, second, GROUND, level=1, seconds=20),
+        *_at(scale, first, COMPILED, level=0, seconds=COMPILE_SECONDS),
+        *_at(scale, second, COMPILED, level=1, seconds=COMPILE_SECONDS),
+        *_at(scale, [shape for shape in curve if shape[0] in scale.sizes[:2]], GROUND, level=1, seconds=10),
         *_at(scale, scale.first, CHEAP, level=1, seconds=40),
-        *_at(scale, scale.first, GRAPHS, level=1, seconds=COMPILE_SECONDS),
+        *_at(scale, first, GRAPHS, level=1, seconds=COMPILE_SECONDS),
+        *_at(scale, second, GRAPHS, level=2, seconds=COMPILE_SECONDS),
+        *_at(scale, curve, GROUND, level=2, seconds=10),
         *_at(scale, scale.first, TUNED, level=2, seconds=2 * COMPILE_SECONDS),
         *_at(scale, scale.first, DTYPES, level=2, seconds=40),
         *_at(scale, curve, COMPILED, level=2, seconds=COMPILE_SECONDS),
     ]
-    return list({task.name: task for task in wanted}.values())
+    tasks_: dict[str, Task] = {}
+    for task in wanted:
+        tasks_.setdefault(task.name, task)
+    return list(tasks_.values())
 
 
 def _at(scale: Scale, shapes: Iterable[Shape], rungs: Sequence[str], *, level: Level, seconds: float) -> Iterator[Task]:
@@ -74,15 +88,52 @@ def measure(lab: Lab, side: int, rows: int, rungs: Sequence[str]) -> list[Point]
     works = {rung: each.call for rung, each in climbed.items()}
     seconds = interleaved(works, lab.scale.rounds, lab.device, lab.scale.least_seconds)
     for rung, each in climbed.items():
-        points.append(_point(side, rows, rung, {"seconds": seconds[rung], "flop": [flop], **each.figures}))
+        figures = {"seconds": seconds[rung], "flop": [flop], **each.figures, **_ratio(rung, seconds)}
+        points.append(_point(side, rows, rung, figures))
     return points
 
 
+def _ratio(rung: str, seconds: Figures) -> Figures:
+    """By round, how many times as fast as the rung below, where both took turns."""
+    below = seconds.get(RUNGS[rung].below or "")
+    return {"ratio": [b / s for b, s in zip(below, seconds[rung], strict=True)]} if below else {}
+
+
+def merged(points: Iterable[Point]) -> dict[Key, Point]:
+    """One for each side, rows and rung: the newest figures, but "ready" from when nothing was in the compiler's cache.
+
+    A failure counts only where nothing was ever measured.
+    """
+    found: dict[Key, Point] = {}
+    for point in points:
+        earlier = found.get(_key(point))
+        if earlier is None or not earlier.figures:
+            found[_key(point)] = point
+        elif point.figures:
+            figures = earlier.figures | point.figures | {"ready": earlier.figures["ready"]}
+            found[_key(point)] = Point(what=point.what, figures=figures)
+    return found
+
+
+def fastest(points: Iterable[Point], shape: Shape) -> str | None:
+    """The rung for a service: of those that keep the dtype and the picture, and are ready soon enough."""
+    seconds = {
+        rung: point.median("seconds")
+        for (side, rows, rung), point in merged(points).items()
+        if (side, rows) == shape and point.figures and _is_usable(rung)
+    }
+    return min(seconds, key=lambda rung: seconds[rung], default=None)
+
+
+def _is_usable(rung: str) -> bool:
+    wanted = RUNGS[rung]
+    return wanted.dtype is None and not wanted.speedups.float8 and wanted.speedups.compile != "max-autotune"
+
+
 def table(known: Known) -> str:
-    """The fewest milliseconds that were measured of each rung; a share of the ceiling where that was measured too."""
+    """Of each shape and rung what was measured last; a share of the ceiling where that was measured too."""
     ceiling = bf16_flops(known)
-    newest = {_key(point): point for point in known("steps")}
-    rows = [_row(point, newest, ceiling) for _, point in sorted(newest.items(), key=_order)]
+    rows = [_row(point, ceiling) for _, point in sorted(merged(known("steps")).items(), key=_order)]
     header = (
         "size",
         "rows",
@@ -136,16 +187,16 @@ def _point(side: int, rows: int, rung: str, figures: dict[str, list[float]], **m
     return Point(what={"side": side, "rows": rows, "rung": rung, **more}, figures=figures)
 
 
-def _key(point: Point) -> tuple[int, int, str]:
+def _key(point: Point) -> Key:
     return int(point.what["side"]), int(point.what["rows"]), str(point.what["rung"])
 
 
-def _order(item: tuple[tuple[int, int, str], Point]) -> tuple[int, int, int]:
+def _order(item: tuple[Key, Point]) -> tuple[int, int, int]:
     side, rows, rung = item[0]
     return side, rows, list(RUNGS).index(rung)
 
 
-def _row(point: Point, newest: dict[tuple[int, int, str], Point], ceiling: float | None) -> tuple[str, ...]:
+def _row(point: Point, ceiling: float | None) -> tuple[str, ...]:
     side, rows, rung = _key(point)
     start = (f"{side}x{side}", str(rows), rung)
     if "error" in point.what:
@@ -157,18 +208,13 @@ def _row(point: Point, newest: dict[tuple[int, int, str], Point], ceiling: float
         milliseconds(point.figures["seconds"]),
         number(rate / 1e12),
         f"{rate / ceiling:.0%}" if ceiling else "",
-        _against(point, newest),
+        _against(point, rung),
         f"{rows / 2 / STEPS / seconds:.2f}",
         f"{point.figures['ready'][0]:.0f} s",
         f"{point.figures['error'][0]:.1e}" if "error" in point.figures else "",
     )
 
 
-def _against(point: Point, newest: dict[tuple[int, int, str], Point]) -> str:
+def _against(point: Point, rung: str) -> str:
     """How many times as fast as the rung below."""
-    side, rows, rung = _key(point)
-    below = RUNGS[rung].below
-    other = newest.get((side, rows, below)) if below else None
-    if other is None or "error" in other.what:
-        return ""
-    return f"{other.median('seconds') / point.median('seconds'):.2f}x {below}"
+    return f"{point.median('ratio'):.2f}x {RUNGS[rung].below}" if "ratio" in point.figures else ""

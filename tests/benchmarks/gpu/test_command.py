@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu import __main__ as command
+from benchmarks.gpu.rungs import RUNGS
 from benchmarks.gpu.scale import SMALL
-from benchmarks.gpu.store import load
+from benchmarks.gpu.store import Entry, GpuResults, Point
+from benchmarks.gpu.store import load as load_results
 from benchmarks.results import save
 from scheduler.messages import Speedups
-from tests.benchmarks.gpu.samples import make_results
+from tests.benchmarks.gpu.samples import load, make_results, step
+
+CHANNELS_LAST = '{"channels_last": true}'
 
 
 def test_a_stage_is_measured_once_and_again_if_told(
@@ -22,12 +26,12 @@ def test_a_stage_is_measured_once_and_again_if_told(
     arguments = ["--stage", "memory", "--model", str(model_folder), "--device", "cpu", "--results", str(results)]
     command.main([*arguments, "--output", str(output)])
     assert "## memory" in capsys.readouterr().out
-    (first,) = load(output / "gpu.json").entries
+    (first,) = load_results(output / "gpu.json").entries
     assert (first.task, first.subject.device) == ("64", "cpu, small")
     command.main(arguments)
-    assert load(results).entries == [first]
+    assert load_results(results).entries == [first]
     command.main([*arguments, "--again"])
-    (again,) = load(results).entries
+    (again,) = load_results(results).entries
     assert (again.attempts, again.run) == (1, 1)
 
 
@@ -37,6 +41,36 @@ def test_stored_results_are_reported(tmp_path: Path, capsys: pytest.CaptureFixtu
     printed = capsys.readouterr()
     assert "## steps" in printed.out
     assert "gpu-curve.png" in printed.err
+
+
+def make_session(path: Path, *flags: str) -> command.Session:
+    return command.Session(command.make_parser().parse_args(["--device", "cpu", "--results", str(path), *flags]))
+
+
+def measured(session: command.Session, stage: str, points: list[Point], speedups: str = "") -> Entry:
+    return Entry(
+        stage=stage, task=stage, subject=session.subject(speedups), run=0, attempts=1, seconds=1.0, points=points
+    )
+
+
+def test_speedups_are_those_of_the_fastest_rung_that_keeps_the_picture(tmp_path: Path) -> None:
+    session = make_session(tmp_path / "gpu.json")
+    assert session.speedups("serve") == Speedups()
+    seconds = {"eager": 0.03, "fused QKV": 0.02, "float8": 0.01}
+    steps = measured(session, "steps", [step(*SMALL.first[0], rung, each) for rung, each in seconds.items()])
+    save(GpuResults(entries=[steps]), tmp_path / "gpu.json")
+    assert session.speedups("serve") == RUNGS["fused QKV"].speedups
+    assert session.speedups("steps") == Speedups()
+
+
+def test_speedups_stay_those_that_were_measured_with_first(tmp_path: Path) -> None:
+    session = make_session(tmp_path / "gpu.json")
+    steps = measured(session, "steps", [step(*SMALL.first[0], "fused QKV", 0.02)])
+    plain, serve = measured(session, "previews", [load(0.5)]), measured(session, "serve", [load(0.5)], CHANNELS_LAST)
+    save(GpuResults(entries=[steps, plain, serve]), tmp_path / "gpu.json")
+    assert session.speedups("previews") == Speedups(channels_last=True)
+    told = make_session(tmp_path / "gpu.json", "--speedups", "{}")
+    assert told.speedups("previews") == Speedups()
 
 
 def test_speedups_are_told_as_json() -> None:

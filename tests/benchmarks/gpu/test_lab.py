@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
-from benchmarks.gpu.lab import Lab, make_params, running, unet_inputs
+from benchmarks.gpu.lab import Lab, make_params, running, strict, unet_inputs
 from benchmarks.gpu.rolling import Rolling
 from benchmarks.gpu.services import speedup_flags
 from scheduler.messages import Speedups
@@ -28,6 +29,16 @@ def test_another_dtype_has_the_same_weights(lab: Lab) -> None:
 def test_inputs_are_the_same_for_every_dtype(lab: Lab) -> None:
     low, exact = (unet_inputs(lab.model(dtype).pipe.unet, 2, 8)["sample"] for dtype in ("bfloat16", "float32"))
     assert torch.equal(exact.bfloat16(), low)
+
+
+def test_what_would_be_compiled_again_is_an_error() -> None:
+    """In a service it would run as it was written, and here be taken for a compiled call."""
+    fast = torch.compile(lambda x: x + 1, backend="eager", dynamic=False)
+    fast(torch.zeros(2))
+    assert strict(lambda: fast(torch.zeros(2)))().tolist() == [1, 1]
+    with pytest.raises(RuntimeError):
+        strict(lambda: fast(torch.zeros(3)))()
+    torch.compiler.reset()
 
 
 def test_the_service_understands_the_flags_of_speedups() -> None:

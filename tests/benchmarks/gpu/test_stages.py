@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
+from benchmarks.gpu import services
 from benchmarks.gpu.lab import Lab, make_params
 from benchmarks.gpu.plan import STAGES
 from benchmarks.gpu.scale import FULL
@@ -12,6 +13,8 @@ from benchmarks.gpu.stages import parity, previews, sampler, serve, steps
 from benchmarks.gpu.stages.ceiling import bf16_flops
 from benchmarks.gpu.stages.sampler import Kernel, busy
 from benchmarks.gpu.store import Label, Point
+from benchmarks.servers import ServerError
+from scheduler.messages import Speedups
 
 Measured = Callable[[str], Sequence[Point]]
 
@@ -57,14 +60,32 @@ def test_all_rungs_of_the_scale_are_measured_with_their_error(lab: Lab, measured
     assert all(0 < point.figures["error"][0] < 0.1 for point in ladder)
 
 
-def test_steps_tell_how_a_rung_stands_to_the_one_below() -> None:
-    def point(rung: str, seconds: float) -> Point:
-        return Point(
-            what={"side": 1024, "rows": 8, "rung": rung}, figures={"seconds": [seconds], "flop": [1e12], "ready": [3.0]}
-        )
+def rung_point(rung: str, seconds: float, **more: list[float]) -> Point:
+    figures = {"seconds": [seconds], "flop": [1e12], "ready": [3.0]} | more
+    return Point(what={"side": 1024, "rows": 8, "rung": rung}, figures=figures)
 
+
+def test_rungs_that_took_turns_are_compared(lab: Lab) -> None:
+    eager, fast = steps.measure(lab, 64, 2, ("eager", "channels_last"))
+    rounds = zip(eager.figures["seconds"], fast.figures["seconds"], strict=True)
+    assert fast.figures["ratio"] == [e / f for e, f in rounds]
+    assert "ratio" not in eager.figures
+
+
+def test_of_a_rung_the_newest_figures_count_and_the_first_compilation() -> None:
+    key = (1024, 8, "compile")
+    cold = rung_point("compile", 0.02, ready=[60.0], ratio=[1.5])
+    warm = rung_point("compile", 0.01, ready=[9.0])
+    failure = Point(what={"side": 1024, "rows": 8, "rung": "compile", "error": "no compiler"}, figures={})
+    merged = steps.merged([failure, cold, warm, failure])[key]
+    assert merged.figures == warm.figures | {"ready": [60.0], "ratio": [1.5]}
+    assert steps.merged([failure])[key] == failure
+
+
+def test_steps_tell_how_a_rung_stands_to_the_one_below() -> None:
     ceiling = Point(what={"work": "product", "kind": "bfloat16"}, figures={"seconds": [0.01], "flop": [8e12]})
-    known = {"steps": [point("channels_last", 0.01), point("eager", 0.02)], "ceiling": [ceiling]}
+    fast = rung_point("channels_last", 0.01, ratio=[1.9, 2.0, 2.1])
+    known = {"steps": [fast, rung_point("eager", 0.02)], "ceiling": [ceiling]}
     _, eager, channels_last = rows_of(steps.table(known.__getitem__))
     assert eager == ["1024x1024", "8", "eager", "20.0", "50", "6%", "", "10.00", "3 s", ""]
     assert channels_last == ["1024x1024", "8", "channels_last", "10.0", "100", "12%", "2.00x eager", "20.00", "3 s", ""]
@@ -122,6 +143,38 @@ def test_overhead_is_what_the_unet_does_not_take() -> None:
         Point(what=what | {"kind": sampler.BARE}, figures={"seconds": [0.9, 1.0]}),
     ]
     assert sampler.overhead(points, 64, 2) == [pytest.approx(0.1), pytest.approx(0.5)]
+
+
+def test_what_is_fast_paints_what_is_plain(measured: Measured) -> None:
+    ways = [point for point in measured("parity") if point.what["reference"] == "step, inline"]
+    assert [point.what["way"] for point in ways] == [
+        "step, beside the steps",
+        "step with speed-ups, inline",
+        "step with speed-ups, beside the steps",
+    ]
+    assert all(max(point.figures["levels"]) == 0 for point in ways)
+
+
+def test_a_service_that_does_not_start_is_started_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+
+    def fail(_lab: Lab, flags: tuple[str, ...], _speedups: Speedups) -> None:
+        started.append(flags)
+        raise ServerError("it was not ready")
+
+    monkeypatch.setattr(services, "service", fail)
+    running = services.Services(lab)
+    for _ in range(2):
+        with pytest.raises(ServerError, match="not ready"):
+            running.get("step", 64)
+    assert len(started) == 1
+
+
+def test_a_compiled_service_is_made_ready_for_what_it_is_loaded_with() -> None:
+    ready = services.made_ready(Speedups(compile="default"), 512)
+    assert (ready.warm_sizes, ready.warm_rows) == (((512, 512),), services.WARM_ROWS)
+    assert services.made_ready(ready, 1024) == ready
+    assert services.made_ready(Speedups(channels_last=True), 512) == Speedups(channels_last=True)
 
 
 def test_the_service_is_loaded_in_each_mode(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from benchmarks.gpu.store import MOST_ATTEMPTS, Point, Store, Subject, load
+from benchmarks.gpu.store import MOST_ATTEMPTS, MOST_CUT_OFF, Point, Store, Subject, load
 
 SUBJECT = Subject(model="tiny", dtype="float32", device="cpu", speedups="")
 POINT = Point(what={"rows": 2, "rung": "eager"}, figures={"seconds": [0.3, 0.1, 0.2]})
@@ -32,8 +32,17 @@ def test_what_was_measured_is_known_to_the_next_start(path: Path) -> None:
     assert load(path).entries[0].seconds == 1.5
 
 
-def test_a_task_that_never_came_back_is_tried_twice(path: Path) -> None:
-    for attempt in range(MOST_ATTEMPTS):
+def test_a_task_that_fails_is_given_up(path: Path) -> None:
+    store = make_store(path)
+    for _ in range(MOST_ATTEMPTS):
+        assert store.is_due("one")
+        store.begin("one")
+        store.fail("one", 0.1, "no compiler")
+    assert not store.is_due("one")
+
+
+def test_a_task_that_never_came_back_is_tried_more_often(path: Path) -> None:
+    for attempt in range(MOST_CUT_OFF):
         store = make_store(path)
         assert store.attempts("one") == attempt
         assert store.is_due("one")
