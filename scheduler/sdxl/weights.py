@@ -16,7 +16,7 @@ from scheduler.postcard import bundled_model
 from scheduler.request import GenerateParams, SamplerName
 from scheduler.sdxl.device import choose_device, choose_dtype, notes
 from scheduler.sdxl.loras import fuse_loras
-from scheduler.sdxl.pretrained import Reader
+from scheduler.sdxl.pretrained import HUB_ID, Reader
 from scheduler.sdxl.preview import check_fit, find_preview_model
 from scheduler.sdxl.prototypes import Prototypes
 from scheduler.sdxl.sampler import Sampler
@@ -127,8 +127,9 @@ def load_model(config: WorkerConfig, progress: Callable[[str], None]) -> Model:
         progress(note)
     if config.threads:
         torch.set_num_threads(config.threads)
-    is_here = Path(config.model).exists()
-    progress(f"loading the model {config.model}{'' if is_here else ' from the Hugging Face hub, it is no folder here'}")
+    is_remote = HUB_ID.fullmatch(config.model) and not Path(config.model).exists()
+    origin = " from the Hugging Face hub, it is no folder here" if is_remote else ""
+    progress(f"loading the model {config.model}{origin}")
     reader = Reader(dtype, device, progress)
     pipe = _load_pipeline(config, reader)
     prototypes = _prototypes(pipe.scheduler, config)

@@ -110,6 +110,13 @@ def test_no_folder() -> None:
     assert refusal("/no/such/folder").startswith("there is no folder /no/such/folder: --model takes")
 
 
+def test_what_can_be_no_hub_id_is_not_looked_for_on_the_hub() -> None:
+    told: list[str] = []
+    with pytest.raises(LoadError):
+        load_model(WorkerConfig(model="/no/such/folder", device="cpu", dtype="float32"), told.append)
+    assert told == ["loading the model /no/such/folder"]
+
+
 def test_no_such_hub_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert refusal("nobody/nothing").startswith("nobody/nothing is no folder here, and the Hugging Face hub does not")
