@@ -75,26 +75,34 @@ LOADS: Mapping[str, Sequence[Load]] = {
 class EqualTimePerGroup(CostModel):
     """Every size gets as much of the device as any other."""
 
-    def turn_charge(self, num_rows: int, pixels: int) -> float:
+    def turn_charge(self, num_rows: int, num_wanted: int, pixels: int) -> float:  # noqa: ARG002 - whoever else waits
         return self.step_seconds(num_rows, pixels)
 
 
 class EqualTimePerRow(CostModel):
     """Every row gets as much of the device as any other (processor sharing)."""
 
-    def turn_charge(self, num_rows: int, pixels: int) -> float:
+    def turn_charge(self, num_rows: int, num_wanted: int, pixels: int) -> float:  # noqa: ARG002 - whoever else waits
         return self.step_seconds(num_rows, pixels) / num_rows
 
 
 class PlainTurns(CostModel):
     """Every size gets as many steps as any other."""
 
-    def turn_charge(self, num_rows: int, pixels: int) -> float:  # noqa: ARG002 - whatever they cost
+    def turn_charge(self, num_rows: int, num_wanted: int, pixels: int) -> float:  # noqa: ARG002 - whatever they cost
         return 1.0
+
+
+class TurnsByRowCost(CostModel):
+    """Sizes take turns, those with few rows less often, and those that many ask for no more often."""
+
+    def turn_charge(self, num_rows: int, num_wanted: int, pixels: int) -> float:  # noqa: ARG002 - whoever else waits
+        return super().turn_charge(num_rows, num_rows, pixels)
 
 
 POLICIES: Mapping[str, type[CostModel]] = {
     "as it is": CostModel,
+    "turns by row cost alone": TurnsByRowCost,
     "plain turns": PlainTurns,
     "equal time per row": EqualTimePerRow,
     "equal time per size": EqualTimePerGroup,

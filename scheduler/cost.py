@@ -1,6 +1,5 @@
 """What requests cost: the time of a denoising step as measured at start-up, and all that follows from it."""
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,9 @@ from scheduler.room import Room
 
 WORTHWHILE = 0.95  # of the best throughput: where a larger batch stops to pay
 DEAREST_TURN = 2
-"""How much less often than a full batch a group is served at the least."""
+"""How much less often than a full batch a group is served, at the most, because its rows are few."""
+MOST_SHARES = 4
+"""How much more often a group is served, at the most, because many want to be in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +29,10 @@ class SizeCost:
 class CostModel:
     """Step times by UNet rows and pixels, interpolated between those measured.
 
-    Piecewise linear in rows; between sizes, and beyond them, the seconds go with a power of the pixels. A measured time
-    above that of a batch of more rows, or of a larger size, is taken for a disturbed measurement and lowered to it: so
-    seconds never fall where rows are added. Rows that are padded cost what those cost that they are padded to.
+    Piecewise linear in rows, and in pixels between the measured sizes and beyond them, though for small ones no less
+    than in proportion to the smallest that was measured. A measured time above that of a batch of more rows, or of a
+    larger size, is taken for a disturbed measurement and lowered to it: so seconds never fall where rows are added.
+    Rows that are padded cost what those cost that they are padded to.
     """
 
     def __init__(self, info: ModelInfo) -> None:
@@ -40,7 +42,13 @@ class CostModel:
         self._room = None if info.memory is None else Room(info.memory)
         self._default_pixels = info.default_width * info.default_height
         self._measured = _measured(info.step_times, info.max_rows)
+        self._limits: dict[int, int] = {}  # on rows, by pixels, where memory was too small for more
         self._sizes: dict[int, SizeCost] = {}  # by pixels; a model allows a few thousand sizes at most
+
+    def limit_rows(self, pixels: int, num_rows: int) -> None:
+        """No more rows of that size fit into memory, and of larger ones in proportion."""
+        self._limits[pixels] = min(num_rows, self._limits.get(pixels, num_rows))
+        self._sizes.clear()
 
     def step_seconds(self, num_rows: int, pixels: int) -> float:
         """Seconds of one denoising step of `num_rows` UNet rows, 1 or more, of `pixels` each.
@@ -63,10 +71,15 @@ class CostModel:
         rows = self.max_rows(pixels)
         return self.step_seconds(rows, pixels) / rows
 
-    def turn_charge(self, num_rows: int, pixels: int) -> float:
-        """What a step is charged to its group, 1..`DEAREST_TURN`: a row's seconds, against those in a full batch."""
+    def turn_charge(self, num_rows: int, num_wanted: int, pixels: int) -> float:
+        """What a step is charged to its group, from 1 / `MOST_SHARES` to `DEAREST_TURN`.
+
+        The square of a row's seconds in it, against those in a full batch; shared by as many batches as the rows of all
+        its requests, `num_wanted`, would fill.
+        """
         relative = self.step_seconds(num_rows, pixels) / num_rows / self.row_seconds(pixels)
-        return min(max(1.0, relative), DEAREST_TURN)
+        shares = num_wanted / self.max_rows(pixels)
+        return min(max(1.0, relative**2), DEAREST_TURN) / min(max(1.0, shares), MOST_SHARES)
 
     def row_cost(self, pixels: int) -> float:
         """The work of one row in one step, in row-steps at the model's own size."""
@@ -93,7 +106,12 @@ class CostModel:
         return size
 
     def _fitting_rows(self, pixels: int) -> int:
-        """The most rows that memory holds, with those that they are padded by."""
+        """The most rows that memory holds: as is foreseen, or as was found out since."""
+        limits = [rows * size // pixels for size, rows in self._limits.items() if size <= pixels]
+        return min([self._rows_in_room(pixels), *limits])
+
+    def _rows_in_room(self, pixels: int) -> int:
+        """With those that they are padded by."""
         if self._room is None:
             return self._max_rows
         most, counts = self._room.fitting_rows(pixels), self._row_counts.get(pixels, ())
@@ -118,9 +136,10 @@ class CostModel:
             return [time * pixels / sizes[0] for time in self._measured[sizes[0]]]
         index = min(max(bisect_left(sizes, pixels), 1), len(sizes) - 1)
         low, high = sizes[index - 1], sizes[index]
-        share = math.log(pixels / low) / math.log(high / low)
+        share = (pixels - low) / (high - low)
         pairs = zip(self._measured[low], self._measured[high], strict=True)
-        return _lowered([at_low * math.pow(at_high / at_low, share) for at_low, at_high in pairs])
+        least = min(1.0, pixels / low)
+        return _lowered([max(at_low + share * (at_high - at_low), least * at_low) for at_low, at_high in pairs])
 
 
 def _measured(step_times: Iterable[StepTime], max_rows: int) -> dict[int, Sequence[float]]:

@@ -6,7 +6,7 @@ from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heappop, heappush, merge
 from operator import attrgetter
 
 from scheduler.cost import CostModel
@@ -20,11 +20,12 @@ _rank = attrgetter("rank")
 class Group:
     """The requests of one key: those that wait in order of rank, those that run in the order in which they started.
 
-    `level` tells how much it was served (see `StepScheduler`).
+    `num_rows` counts those of all of them. `level` tells how much the group was served (see `StepScheduler`).
     """
 
     waiting: list[Request] = field(default_factory=list)
     running: list[Request] = field(default_factory=list)
+    num_rows: int = 0
     level: float = 0.0
 
     @property
@@ -37,9 +38,15 @@ class Group:
         return (self.running or self.waiting)[0].params.pixels
 
     def put(self, request: Request) -> None:
+        self.num_rows += request.params.num_rows
         insort(self.waiting, request, key=_rank)
 
+    def start(self, request: Request) -> None:
+        self.num_rows += request.params.num_rows
+        self.running.append(request)
+
     def drop(self, request: Request) -> None:
+        self.num_rows -= request.params.num_rows
         if request.status is Status.RUNNING:
             self.running.remove(request)
         else:
@@ -61,7 +68,6 @@ class Scheduler(ABC):
         self._counts: Counter[Status] = Counter()
         self._numbers = itertools.count()
         self._checks: list[tuple[float, str]] = []  # a heap: when to see whether a request is still in time
-        self._fitting_rows: dict[int, int] = {}  # by pixels, where memory was too small for more
 
     @property
     def num_waiting(self) -> int:
@@ -82,6 +88,11 @@ class Scheduler(ABC):
     @property
     def live_requests(self) -> Sequence[Request]:
         return list(self._requests.values())
+
+    def next_waiting(self, most: int) -> list[Request]:
+        """Those that will start first, if all groups had the same room."""
+        waiting = merge(*(group.waiting for group in self._groups.values()), key=_rank)
+        return list(itertools.islice(waiting, most))
 
     def add(self, request: Request) -> None:
         if request.id in self._requests:
@@ -154,13 +165,12 @@ class Scheduler(ABC):
         return suspects
 
     def max_rows(self, pixels: int) -> int:
-        """The cap on a batch of that size: the cost model's, and what is known to fit into memory."""
-        fitting = [rows * size // pixels for size, rows in self._fitting_rows.items() if size <= pixels]
-        return max(2, min([self._cost.max_rows(pixels), *fitting]))
+        """The cap on a batch of that size."""
+        return self._cost.max_rows(pixels)
 
     def limit_rows(self, pixels: int, num_rows: int) -> None:
         """No more rows of that size fit into memory, and of larger ones in proportion."""
-        self._fitting_rows[pixels] = min(num_rows, self._fitting_rows.get(pixels, num_rows))
+        self._cost.limit_rows(pixels, num_rows)
 
     @staticmethod
     @abstractmethod
@@ -177,7 +187,7 @@ class Scheduler(ABC):
     def _start(self, request: Request, now: float) -> None:
         group = self._group(request)
         self._move(request, Status.RUNNING)
-        group.running.append(request)
+        group.start(request)
         if request.started_at is None:
             request.started_at = now
 
@@ -233,15 +243,16 @@ class StepScheduler(Scheduler):
     """Requests join and leave between denoising steps.
 
     There is one running group per batch key. A step serves one group, that of the lowest level, and raises its level by
-    what the step cost: the device's time for a row, against that in a full batch of the same size, but no less than 1
-    and no more than `DEAREST_TURN`. So groups with full batches take turns, and one with few rows, where a row is dear,
-    comes up to `DEAREST_TURN` times less often; meanwhile more requests may join it. (Equal shares of the device for
-    every group would give a lone request as much of it as a full batch; equal shares for every row would make large
-    sizes, and sizes that few ask for, several times slower than others.)
+    a charge. A full batch is charged 1; one with few rows, where a row is dear, up to `DEAREST_TURN`, so that it comes
+    less often, and meanwhile more requests may join it. Where those that run and those that wait would fill several
+    batches, the charge is shared by as many, up to `MOST_SHARES`: a size that many ask for gets more turns than one
+    that few ask for, and all wait about as long. (With as many turns for every size, those of the commonest would wait
+    several times longer than others, and batches of the others would never fill. Equal shares of the device for every
+    row would make large sizes, and sizes that few ask for, several times slower than others.)
 
     A group that becomes busy enters at the level that the one served last has reached. So between two steps of a busy
-    group, and before its first, every other group takes 1 + `DEAREST_TURN` steps at most; and where no more than n are
-    busy at once, they take (n - 1) x (1 + `DEAREST_TURN`) together, however many come and go.
+    group, and before its first, every other group takes 1 + `DEAREST_TURN` x `MOST_SHARES` steps at most; and where no
+    more than n are busy at once, they take (n - 1) times as many together, however many come and go.
 
     The batch cap holds for each group by itself: a group that rests keeps only its requests' latents and last two
     predictions, 0.8 MB a request of 1024x1024, and the embeddings of their prompts. No size can thus be kept out by
@@ -260,7 +271,7 @@ class StepScheduler(Scheduler):
             return []
         group = min(self._groups.values(), key=lambda group: group.level)
         batch = self._fill(group, now)
-        group.level += self._cost.turn_charge(_num_rows(batch), group.pixels)
+        group.level += self._cost.turn_charge(_num_rows(batch), group.num_rows, group.pixels)
         self._entry = group.level
         return batch
 

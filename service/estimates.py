@@ -100,7 +100,6 @@ class _Queue:
         self._pace = Pace()
         self._stepped_at: float | None = None  # None: it rests
         self._steps: Counter[int] = Counter()  # by pixels
-        self._caps: dict[int, int] = {}  # on rows, by pixels: memory may have lowered them since the calibration
         self._count = 0  # of the requests that ever came
         self._places: dict[str, _Place] = {}
         self._running: dict[str, _Place] = {}  # in order of their start
@@ -119,7 +118,8 @@ class _Queue:
         self._pace.observe(self._costs.step_seconds(num_rows, pixels), taken)
         self._stepped_at = now if stats.running or stats.waiting else None
         self._steps[pixels] += 1
-        self._caps[pixels] = stats.max_rows
+        if stats.max_rows < self._costs.max_rows(pixels):  # memory ran out since the calibration
+            self._costs.limit_rows(pixels, stats.max_rows)
 
     def add(self, request_id: str, params: GenerateParams) -> None:
         place = self._places[request_id] = _Place(params, queue_rank(self._count, params))
@@ -192,12 +192,8 @@ class _Queue:
 
     def _foresee(self, works: Sequence[Work]) -> dict[str, float]:
         if self._info.batching == "call":
-            return forecast_calls(works, self._costs, self._call_batch, self._cap)
-        return forecast_steps(works, self._costs, self._cap)
-
-    def _cap(self, pixels: int) -> int:
-        most = self._costs.max_rows(pixels)
-        return min(most, self._caps.get(pixels, most))
+            return forecast_calls(works, self._costs, self._call_batch)
+        return forecast_steps(works, self._costs)
 
     def _works(self) -> Iterator[Work]:
         """What is left to do, in the order in which it started or will start."""

@@ -69,12 +69,13 @@ def test_the_rarest_size_waits_at_most_twice_as_long_as_the_commonest(device: st
 
 @pytest.mark.parametrize("policy", [policy for policy in POLICIES if policy != "as it is"])
 def test_each_alternative_misses_a_goal_that_is_met(policy: str) -> None:
-    """Either the rarest size waits for more than twice as long, or more of the device is lost."""
-    load = Load(clients=48)
-    chosen, other = (share("wide", each, load, 1500, seed=0) for each in ("as it is", policy))
-    assert chosen.throughput is not None
-    assert other.throughput is not None
-    assert other.rare_to_common > 2 or other.throughput < 0.95 * chosen.throughput
+    """At some load, either one size waits for more than twice as long as another, or more of the device is lost."""
+    loads = [Load(clients=48), Load(clients=192)]
+    chosen, others = ([share("wide", each, load, 1500, seed=0) for load in loads] for each in ("as it is", policy))
+    assert all(0.5 <= each.rare_to_common <= 2 for each in chosen)
+    pairs = zip(chosen, others, strict=True)
+    losses = [1 - (other.throughput or 0.0) / (own.throughput or 0.0) for own, other in pairs]
+    assert max(losses) > 0.05 or not all(0.5 <= other.rare_to_common <= 2 for other in others)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
-from scheduler.cost import DEAREST_TURN, CostModel
+from scheduler.cost import DEAREST_TURN, MOST_SHARES, CostModel
 from scheduler.engine import RequestOutput
 from scheduler.messages import StepTime
 from scheduler.request import AGEING, MAX_PRIORITY, MIN_PRIORITY, Request, Status, batch_key
@@ -19,7 +19,7 @@ from tests.info import make_info
 from tests.scheduler.harness import make_params
 
 PIXELS = np.zeros((1, 1, 3), dtype=np.uint8)
-TURNS_OF_ANOTHER = 1 + DEAREST_TURN  # between two of a busy group, at most
+TURNS_OF_ANOTHER = 1 + DEAREST_TURN * MOST_SHARES  # between two of a busy group, at most
 
 
 def make_request(request_id: str, **changes: object) -> Request:
@@ -134,6 +134,25 @@ def test_a_group_whose_rows_are_dear_comes_less_often_but_not_much_less() -> Non
     scheduler = make_scheduler([*company, *lone], cost=make_flat_cost(8))
     sizes = [run_step(scheduler)[0].params.width for _ in range(9)]
     assert sizes == [64, 128, 64, 64, 128, 64, 64, 128, 64]
+
+
+def test_a_group_that_many_ask_for_comes_more_often() -> None:
+    """64 pixels are wanted by two batches, 128 by one, and 192 by four and more, which is as much as counts."""
+    wanted = {64: 8, 128: 4, 192: 40}
+    requests = [each for width, count in wanted.items() for each in make_requests(count, width=width, num_steps=50)]
+    scheduler = make_scheduler(requests, max_rows=8)
+    turns = Counter(run_step(scheduler)[0].params.width for _ in range(70))
+    assert turns == {64: 20, 128: 10, 192: 40}
+
+
+def test_a_group_that_few_still_ask_for_comes_less_often_again() -> None:
+    many, few = make_requests(8, num_steps=50), make_requests(4, width=128, num_steps=50)
+    scheduler = make_scheduler([*many, *few], max_rows=8)
+    run_step(scheduler)
+    for request in many[4:]:
+        scheduler.abort(request.id)
+    turns = Counter(run_step(scheduler)[0].params.width for _ in range(20))
+    assert turns == {64: 10, 128: 10}
 
 
 def test_a_full_group_does_not_keep_another_out() -> None:

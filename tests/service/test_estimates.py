@@ -1,11 +1,16 @@
 """Positions and times by a clock that the test moves on. A step takes 10 ms and 10 ms more for each row."""
 
+import queue
 from typing import Any
 
 import pytest
 
-from scheduler.messages import Heartbeat, Ready, StepTime
-from scheduler.request import AGEING, GenerateParams
+from scheduler.cost import CostModel
+from scheduler.fake_engine import FakeEngine
+from scheduler.loop import Loop
+from scheduler.messages import Drain, Heartbeat, Ready, StepStats, StepTime, WorkerConfig
+from scheduler.request import AGEING, GenerateParams, Request
+from scheduler.worker import make_scheduler
 from service.estimates import HOLD_SECONDS, SHORT_QUEUE, Estimates
 from tests.info import make_info, make_stats
 from tests.service.test_kept import Clock
@@ -164,12 +169,55 @@ def test_a_cap_that_memory_lowered_is_kept_to(batching: str) -> None:
     assert desk.estimates.seconds_with("worker-0", make_params(), count=1) == about(30 * ALONE)
 
 
-def test_a_cap_of_another_size_tells_nothing() -> None:
+@pytest.mark.parametrize(("side", "seconds"), [(128, 20 * ALONE), (512, 10 * TWO)])
+def test_a_lowered_cap_holds_for_larger_sizes_too_and_not_for_smaller_ones(side: int, seconds: float) -> None:
+    """Of 256x256, two rows take as much memory as eight of 128x128."""
     desk = Desk()
     for request_id in "ab":
         desk.add(request_id)
-    desk.step(max_rows=2, useful_pixels=2 * 128 * 128, taken=0.0075)
-    assert desk.seconds_left("b") == about(10 * TWO)
+    desk.step(max_rows=3, useful_pixels=2 * side**2, taken=ALONE * (side / 256) ** 2)
+    assert desk.seconds_left("b") == about(seconds)
+
+
+def test_guesses_know_of_a_lowered_cap() -> None:
+    """A row of two takes 15 ms, one of four 12.5."""
+    desk = Desk()
+    desk.step(max_rows=2)
+    desk.add("a")
+    desk.estimates.seconds_left("a")
+    desk.estimates.add("worker-0", "b", make_params())
+    assert desk.estimates.seconds_left("b") == about(10 * ALONE + 2 * 10 * 0.015)
+    assert desk.estimates.seconds_for(40, ["worker-0"]) == about(40 * 0.015)
+
+
+def test_a_worker_that_comes_back_may_have_more_memory() -> None:
+    desk = Desk()
+    desk.step(max_rows=2)
+    desk.estimates.observe_report("worker-0", Ready(INFO))
+    assert desk.estimates.seconds_with("worker-0", make_params(), count=2) == about(10 * TWO)
+
+
+def test_what_a_worker_finds_out_of_its_memory_is_known_here() -> None:
+    """Of four rows only two fit. So two requests take twice as long as one, as soon as the worker has said so."""
+    config = WorkerConfig(model="fake", max_rows=4)
+    engine, inbox, news = FakeEngine(config, fitting_rows=2), queue.SimpleQueue[Any](), list[Any]()
+    loop = Loop(engine, make_scheduler(config, CostModel(engine.info)), inbox, news.extend)
+    estimates = Estimates(config.call_batch, Clock())
+    estimates.observe_report("worker-0", Ready(engine.info))
+
+    def times_of_one() -> float:
+        one, two = (estimates.seconds_with("worker-0", make_params(), count) for count in (1, 2))
+        return two / one
+
+    assert times_of_one() == pytest.approx(1)
+    for number in range(2):
+        inbox.put(Request(str(number), make_params()))
+    inbox.put(Drain())
+    loop.run()
+    for report in news:
+        if isinstance(report, StepStats):
+            estimates.observe_report("worker-0", report)
+    assert times_of_one() == pytest.approx(2)
 
 
 def test_a_position_counts_those_that_start_before() -> None:
@@ -254,7 +302,7 @@ def test_one_that_comes_while_a_forecast_holds_is_guessed_from_it() -> None:
     desk.estimates.add("worker-0", "c", make_params(width=128, height=128))
     assert desk.estimates.seconds_left("b") == about(10 * ALONE + 2 * 10 * 0.0125)
     assert desk.estimates.seconds_left("c") == about(10 * ALONE / 4)
-    assert desk.seconds_left("b") == about(10 * (TWO + 0.0075 / 1.2))  # and foreseen, a moment later
+    assert desk.seconds_left("b") == about(10 * (TWO + 0.0075 / 1.2**2))  # and foreseen, a moment later
 
 
 def test_what_another_request_would_take() -> None:

@@ -79,9 +79,16 @@ def test_sizes_take_turns() -> None:
 
 
 def test_a_size_with_few_rows_comes_up_less_often() -> None:
-    """A lone request's row is 1.2 times as dear as one in a full batch: in ten turns of the others it has 8 1/3."""
-    flat = make_work("c", 10, width=512, height=128)
-    assert steps(make_work("a", 10), make_work("b", 10), flat) == {"a": 0.75, "b": 0.75, "c": 0.8}
+    """A lone request's row is 1.2 times as dear as one in a full batch: in 1.44 turns of the others it has one."""
+    flat = make_work("c", 25, width=512, height=128)
+    assert steps(make_work("a", 36), make_work("b", 36), flat) == {"a": 2.55, "b": 2.55, "c": 2.55}
+
+
+def test_a_size_that_many_ask_for_comes_up_more_often() -> None:
+    """Upright ones want two batches, and so have two turns of three until only one is left."""
+    upright = [make_work(name, 10, width=128, height=512) for name in "abcd"]
+    flat = [make_work(name, 15, width=512, height=128) for name in "ef"]
+    assert steps(*upright, *flat) == {"a": 0.75, "b": 0.75, "c": 1.75, "d": 1.75, "e": 1.75, "f": 1.75}
 
 
 def test_a_call_goes_after_the_other() -> None:

@@ -30,6 +30,9 @@ SHARES: Mapping[tuple[Fraction, Fraction], int] = {
 }
 """Of 25 requests how many have which size; width and height as parts of the model's own."""
 
+CROWD = len(SHARES)
+"""Batches that the clients would fill by themselves: one of each size."""
+
 LEAST = 2 * sum(SHARES.values())
 """So many requests in a row hold each size at least once."""
 
@@ -90,7 +93,7 @@ class Mixed(msgspec.Struct, frozen=True, kw_only=True, tag="mixed"):
         return "\n".join([table(("size", "requests", "p50, s", "p99, s"), rows), "", note])
 
 
-def measure(bench: Workbench, pace: Pace, *, num_steps: int = 8, count: int = 250, crowd: int = 3) -> Mixed:
+def measure(bench: Workbench, pace: Pace, *, num_steps: int = 20, count: int = 250, crowd: int = CROWD) -> Mixed:
     """`crowd` times as many clients as a batch holds. Single sizes are measured before and after the mixture."""
     sizes = [sized(bench, width, height, num_steps) for width, height in SHARES]
     single = [_single_size(bench, sizes)]
