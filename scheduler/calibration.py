@@ -2,8 +2,7 @@
 
 import contextlib
 import dataclasses
-import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -12,7 +11,7 @@ from scheduler.messages import ModelInfo, StepPeak, StepTime
 from scheduler.padding import padded
 
 BUDGET_SECONDS = 4.0  # of steps, in all
-POINT_SECONDS = 0.1  # of steps of one point, once it has had the fewest
+POINT_SECONDS = 0.3  # of steps of one point, once it has had the fewest
 FEWEST_RUNS, MOST_RUNS = 2, 5  # the first of a shape is slow: libraries prepare themselves for it
 
 
@@ -77,24 +76,27 @@ def plan(info: ModelInfo) -> list[Point]:
 def measure(points: Sequence[Point], info: ModelInfo, run_steps: RunSteps, progress: Progress) -> Calibration:
     """Times as many of the points as there is time for, the first in any case. Raises `DoesNotFit` if that is too big.
 
-    What is larger than a batch that does not fit is not tried.
+    What is larger than a batch that does not fit is not tried. In the end those of short steps are timed again.
     """
-    times: list[StepTime] = []
-    spent = 0.0
-    for number, point in enumerate(points, 1):
-        left, most = BUDGET_SECONDS - spent, _most_seconds(point, times)
-        if times and FEWEST_RUNS * most > left:
-            continue
-        progress(f"measuring the model's speed, {number} of {len(points)}")
-        try:
-            runs = _runs(run_steps(point), left, most)
-        except DoesNotFit:
-            if not times:
-                raise
-            return _bounded(times, info, point, progress)
-        spent += sum(runs)
-        times.append(StepTime(point.pixels, point.rows, min(runs)))
-    return Calibration(tuple(times), info.max_rows)
+    runs: dict[Point, list[float]] = {}
+    max_rows = info.max_rows
+    with contextlib.ExitStack() as stack:
+        steps = {point: stack.enter_context(contextlib.closing(run_steps(point))) for point in points}
+        for number, point in enumerate(points, 1):
+            left = _seconds_left(runs)
+            if runs and FEWEST_RUNS * _most_seconds(point, runs) > left:
+                continue
+            progress(f"measuring the model's speed, {number} of {len(points)}")
+            try:
+                runs[point] = _first_runs(steps[point], left)
+            except DoesNotFit:
+                if not runs:
+                    raise
+                max_rows = _fitting_rows(runs, info, point, progress)
+                break
+        with contextlib.suppress(DoesNotFit):  # it did before
+            _run_again(steps, runs)
+    return Calibration(tuple(StepTime(point.pixels, point.rows, min(each)) for point, each in runs.items()), max_rows)
 
 
 def _padded(point: Point, info: ModelInfo) -> Point:
@@ -118,33 +120,38 @@ def _scaled(info: ModelInfo, numerator: int, denominator: int) -> tuple[int, int
     return width * info.size_multiple, height * info.size_multiple
 
 
-def _most_seconds(point: Point, times: Sequence[StepTime]) -> float:
+def _seconds_left(runs: Mapping[Point, Sequence[float]]) -> float:
+    return BUDGET_SECONDS - sum(sum(each) for each in runs.values())
+
+
+def _most_seconds(point: Point, runs: Mapping[Point, Sequence[float]]) -> float:
     """That a step should take, from one of less work: the seconds grow no faster than the work."""
-    if not times:
-        return math.inf
-    latest = times[-1]
-    return latest.seconds * max(1.0, point.work / (latest.rows * latest.pixels))
+    latest = list(runs)[-1]
+    return min(runs[latest]) * max(1.0, point.work / latest.work)
 
 
-def _runs(steps: Generator[float, None, None], left: float, most: float) -> list[float]:
-    """Seconds of a few runs, as many as there is time for; of one in any case.
-
-    Where all took longer than `most`, something disturbed them, and more are made.
-    """
-    with contextlib.closing(steps):
-        runs = [next(steps)]
-        while len(runs) < MOST_RUNS:
-            is_enough = len(runs) >= FEWEST_RUNS and min(runs) <= most
-            if sum(runs) + min(runs) > (min(left, POINT_SECONDS) if is_enough else left):
-                break
-            runs.append(next(steps))
+def _first_runs(steps: Generator[float, None, None], left: float) -> list[float]:
+    """Seconds of the fewest runs, as far as there is time for them; of one in any case."""
+    runs = [next(steps)]
+    while len(runs) < FEWEST_RUNS and min(runs) <= left - sum(runs):
+        runs.append(next(steps))
     return runs
 
 
-def _bounded(times: Sequence[StepTime], info: ModelInfo, too_big: Point, progress: Progress) -> Calibration:
-    """What was measured before memory ran out, and as many rows of the model's own size as held no more than fitted."""
-    fitting = max(time.rows * time.pixels for time in times) // (info.default_width * info.default_height)
+def _run_again(steps: Mapping[Point, Generator[float, None, None]], runs: Mapping[Point, list[float]]) -> None:
+    """In rounds over all points, as far as there is time: what disturbs a few steps in a row shall not be all of one
+    point's.
+    """
+    for point in [*runs] * (MOST_RUNS - FEWEST_RUNS):
+        seconds = runs[point]
+        if min(seconds) <= min(_seconds_left(runs), POINT_SECONDS - sum(seconds)):
+            seconds.append(next(steps[point]))
+
+
+def _fitting_rows(runs: Iterable[Point], info: ModelInfo, too_big: Point, progress: Progress) -> int:
+    """As many rows of the model's own size as hold no more than fitted before memory ran out."""
+    fitting = max(point.work for point in runs) // (info.default_width * info.default_height)
     max_rows = min(max(fitting, 2), info.max_rows)  # a request with guidance takes two: it shall at least be tried
     batch = f"{too_big.rows} rows of {too_big.width}x{too_big.height}"
     progress(f"the memory does not hold {batch}: at most {max_rows} rows will run at once")
-    return Calibration(tuple(times), max_rows)
+    return max_rows

@@ -114,7 +114,8 @@ def _batch(point: Point, guidance_rows: Literal[1, 2]) -> list[Request]:
     """Requests of so many rows, with guidance but for one if the number is odd."""
     num_guided, num_others = divmod(point.rows, guidance_rows)
     scales = [2.0] * num_guided + [1.0] * num_others
-    return [_request(f"calibration-{index}", point, scale, guidance_rows) for index, scale in enumerate(scales)]
+    name = f"calibration-{point.rows}-{point.width}x{point.height}"
+    return [_request(f"{name}-{index}", point, scale, guidance_rows) for index, scale in enumerate(scales)]
 
 
 def _request(request_id: str, point: Point, guidance_scale: float, guidance_rows: Literal[1, 2]) -> Request:

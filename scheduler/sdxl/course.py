@@ -2,20 +2,20 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from scheduler.sdxl.sampler import Sampler
 from scheduler.sdxl.untyped import NoiseSampler
 
 EARLIER = 2  # earlier x0s that a step may read; solvers of up to third order, or second with a corrector, read as many
 LANES = 64  # numbers that a survey follows, more than any step has weights
+NOISE_DTYPES = (torch.float64, torch.float32)  # in which noise is drawn: that of the latents, or fp32 whatever they are
 LIMITS = ("clip_sample", "thresholding")  # settings: what limits x0 may not show with random numbers
 TOLERANCE = 1e-5  # of the largest number; diffusers computes its own weights in fp32
 
@@ -50,14 +50,13 @@ class Course:
 def survey(prototype: NoiseSampler, num_steps: int) -> Course:
     """Lets diffusers' class run on random numbers, and fits each step's weights to what it computed.
 
-    So whatever its settings are, nothing is derived a second time, and what does not fit shows. Takes less than a
+    So whatever its settings are, nothing is derived a second time, and what does not fit shows. Takes a fraction of a
     millisecond a step, and is remembered for each prototype and number of steps.
     """
     sampler = Sampler(prototype, torch.float64)
     sampler.set_timesteps(num_steps, device="cpu")
     sampler.set_begin_index(0)
-    surveyor = _Surveyor(sampler)
-    steps, largest_error = _weigh([surveyor.step(timestep) for timestep in sampler.timesteps])
+    steps, largest_error = _weigh(list(_run(sampler)))
     return Course(
         initial_sigma=float(sampler.init_noise_sigma),
         steps=steps,
@@ -78,39 +77,46 @@ class _Step(NamedTuple):
     sample: Tensor
     output: Tensor
     scaled: Tensor
-    earlier: Sequence[Tensor]
+    earlier: list[Tensor]
     x0: Tensor
     noise: Tensor | None
     latents: Tensor
 
     @property
-    def summed(self) -> Sequence[Tensor]:
+    def summed(self) -> list[Tensor]:
         """What the latents are a sum of, in the order of `StepWeights`."""
         noise = torch.zeros_like(self.sample) if self.noise is None else self.noise
         return [self.sample, *self.earlier, self.x0, noise]
 
 
-class _Surveyor:
-    """Takes a noise sampler through its steps."""
-
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
-        self._generator = torch.Generator().manual_seed(0)
-        self._sample = self._random()
-        self._x0s = [torch.zeros_like(self._sample)] * EARLIER  # the latest first
-
-    def step(self, timestep: Tensor) -> _Step:
-        sampler, sample, output = self._sampler, self._sample, self._random()
-        scaled = sampler.scale_model_input(sample, timestep)
-        with _Listening() as draws:
-            (latents,) = sampler.step(output, timestep, sample, self._generator)
+def _run(sampler: Sampler) -> Iterator[_Step]:
+    """Takes a noise sampler through its steps, on random numbers."""
+    generator = torch.Generator().manual_seed(0)
+    sample, *outputs = torch.randn((1 + len(sampler.timesteps), LANES, 1, 1, 1), generator=generator).double()
+    x0s = [torch.zeros_like(sample)] * EARLIER  # the latest first
+    for timestep, output in zip(sampler.timesteps, outputs, strict=True):
+        scaled, before = sampler.scale_model_input(sample, timestep), generator.get_state()
+        (latents,) = sampler.step(output, timestep, sample, generator)
         assert sampler.x0 is not None
-        earlier, self._x0s = self._x0s, [sampler.x0, *self._x0s[:-1]]
-        self._sample = latents.float().double()  # some of them round it anyway
-        return _Step(float(timestep), sample, output, scaled, earlier, sampler.x0, draws.latest, latents)
+        yield _Step(float(timestep), sample, output, scaled, x0s, sampler.x0, _drawn(generator, before), latents)
+        x0s = [sampler.x0, *x0s[:-1]]
+        sample = latents.float().double()  # some of them round it anyway
 
-    def _random(self) -> Tensor:
-        return torch.randn((LANES, 1, 1, 1), generator=self._generator).double()
+
+def _drawn(generator: torch.Generator, before: Tensor) -> Tensor | None:
+    """The noise that was drawn since it was in that state, drawn again in the dtype that leads to where it is now.
+
+    Where it is anything else, the weights will not fit. None for none.
+    """
+    now = generator.get_state()
+    if torch.equal(before, now):
+        return None
+    for dtype in NOISE_DTYPES:
+        generator.set_state(before)
+        noise = torch.randn((LANES, 1, 1, 1), generator=generator, dtype=dtype)
+        if torch.equal(generator.get_state(), now):
+            break
+    return noise
 
 
 def _weigh(steps: Sequence[_Step]) -> tuple[tuple[StepWeights, ...], float]:
@@ -125,27 +131,13 @@ def _weigh(steps: Sequence[_Step]) -> tuple[tuple[StepWeights, ...], float]:
     return tuple(weights), max(scale_error, x0_error, sum_error)
 
 
-def _fit(results: Sequence[Tensor], parts: Sequence[Sequence[Tensor]]) -> tuple[list[list[float]], float]:
+def _fit(results: list[Tensor], parts: list[list[Tensor]]) -> tuple[list[list[float]], float]:
     """The weights with which each one's parts add up to its result, and the largest error."""
-    wanted = torch.stack([result.flatten().double() for result in results])
-    matrices = torch.stack([torch.stack([part.flatten().double() for part in each], dim=1) for each in parts])
+    wanted = torch.stack(results).flatten(1).double()
+    matrices = torch.stack([torch.cat(each, dim=1) for each in parts]).flatten(2).double()
     is_finite = wanted.isfinite().all(1) & matrices.isfinite().all(2).all(1)
     wanted = wanted.where(is_finite[:, None], 0.0)
     matrices = matrices.where(is_finite[:, None, None], 0.0)
     weights = torch.linalg.lstsq(matrices, wanted[:, :, None], driver="gelsd").solution
     errors = ((matrices @ weights)[:, :, 0] - wanted).abs().amax(1) / wanted.abs().amax(1).clamp(min=1e-30)
     return weights[:, :, 0].tolist(), float(errors.max()) if is_finite.all() else math.inf
-
-
-class _Listening(TorchFunctionMode):
-    """Hears what noise is drawn meanwhile."""
-
-    latest: Tensor | None = None
-
-    def __torch_function__(
-        self, func: Any, _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func is torch.randn:
-            self.latest = result
-        return result

@@ -1,6 +1,7 @@
 """From a configuration to an engine that has painted once."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -68,7 +69,7 @@ def _warm_up(engine: Engine) -> str | None:
 
 
 def _survey(model: Model) -> None:
-    """The usual runs of the noise sampler that most requests get, so that their first steps need not wait for it."""
-    for num_steps in USUAL_STEPS:
+    """The usual runs of every noise sampler, so that their first steps need not wait for it."""
+    for name, num_steps in itertools.product((None, *model.prototypes.names), USUAL_STEPS):
         with suppress(Exception):  # a number of steps that it does not have is told to whoever asks for it
-            survey(model.prototypes.get(None), num_steps)
+            survey(model.prototypes.get(name), num_steps)

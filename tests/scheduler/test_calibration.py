@@ -90,16 +90,25 @@ def test_a_fast_model_is_timed_at_every_point_and_the_quickest_run_counts() -> N
     assert calibration.step_times == tuple(StepTime(point.pixels, point.rows, 0.002) for point in plan(info))
     assert calibration.max_rows == info.max_rows
     assert len(bench.runs) == MOST_RUNS * len(plan(info))
-    assert bench.closed == plan(info)
+    assert set(bench.closed) == set(plan(info))
 
 
-def test_a_step_that_takes_longer_than_its_work_explains_is_run_again() -> None:
-    """One row takes 50 ms, so two should take no more than 100; and only the last of their runs is not disturbed."""
-    info = make_info(max_rows=2, min_size=256, max_size=256)
-    bench = Bench(lambda point: iter([0.05] * 5 if point.rows == 1 else [0.9, 0.7, 0.8, 0.09, 0.08]))
+def test_a_disturbance_that_goes_by_does_not_count() -> None:
+    """It trebles the time of the first eight steps, those of four points."""
+    info = make_info(max_rows=2)
+    numbers = itertools.count()
+    bench = Bench(lambda point: ((3 if next(numbers) < 8 else 1) * seconds for seconds in linear(0.01)(point)))
     calibration = measure(plan(info), info, bench.run_steps, bench.told.append)
-    assert calibration.step_times == (StepTime(OWN**2, 1, 0.05), StepTime(OWN**2, 2, 0.09))
-    assert [point.rows for point in bench.runs] == [1] * 2 + [2] * 4
+    assert [time.seconds for time in calibration.step_times] == [0.01, 0.0025, 0.005, 0.02, 0.04, 0.08]
+    assert bench.runs[:12] == [point for point in plan(info) for _ in range(2)]
+    assert bench.runs[12:18] == plan(info)
+
+
+def test_steps_that_are_not_short_are_not_run_again() -> None:
+    info = make_info(max_rows=2, min_size=256, max_size=256)
+    bench = Bench(linear(0.15))
+    measure(plan(info), info, bench.run_steps, bench.told.append)
+    assert [point.rows for point in bench.runs] == [1, 1, 2, 2]
 
 
 def test_progress_is_counted() -> None:
@@ -153,6 +162,19 @@ def test_what_does_not_fit_bounds_the_batch(rows: int, width: int, max_rows: int
     }
     assert bench.told[-1].startswith("the memory does not hold ")
     assert bench.told[-1].endswith(f": at most {max_rows} rows will run at once")
+
+
+def test_what_no_longer_fits_bounds_nothing() -> None:
+    """Another program has taken the memory."""
+
+    def seconds(_: Point) -> Generator[float, None, None]:
+        yield from (0.02, 0.01)
+        raise DoesNotFit
+
+    info = make_info()
+    calibration = measure(plan(info), info, Bench(seconds).run_steps, lambda _: None)
+    assert calibration.max_rows == info.max_rows
+    assert calibration.step_times == tuple(StepTime(point.pixels, point.rows, 0.01) for point in plan(info))
 
 
 def test_a_single_row_that_does_not_fit_is_refused() -> None:

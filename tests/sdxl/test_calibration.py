@@ -111,9 +111,15 @@ class Recorder:
         self.released: list[Request] = []
         self._engine = engine
 
+    def expect(self, requests: Sequence[Request]) -> None:
+        self._engine.expect(requests)
+
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
         self._engine.run(batch, self.outputs.append)
         on_step(self.outputs[-1])
+
+    def seconds_to_spare(self) -> float:
+        return self._engine.seconds_to_spare()
 
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
         return self._engine.collect(wait=wait)
@@ -131,9 +137,15 @@ class Cramped:
         self._output = output
         self._of_result = of_result
 
+    def expect(self, requests: Sequence[Request]) -> None:
+        raise NotImplementedError(requests)
+
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
         results = [RequestOutput(request, 1, **self._of_result) for request in batch]
         on_step(StepOutput(results, self._output.num_rows, 0.1, out_of_memory=self._output.out_of_memory))
+
+    def seconds_to_spare(self) -> float:
+        return 0.0
 
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
         raise NotImplementedError(wait)

@@ -12,6 +12,7 @@ from scheduler.engine import LoadError
 from scheduler.messages import WorkerConfig
 from scheduler.request import SAMPLERS
 from scheduler.sdxl import load, loading
+from scheduler.sdxl.prototypes import KINDS
 from scheduler.sdxl.untyped import NoiseSampler
 from scheduler.sdxl.weights import load_model
 from tests.models import save_tiny_sdxl, save_tiny_vae, save_vae
@@ -63,16 +64,16 @@ def test_a_model_with_a_sampler_of_its_own_and_guidance_for_one_row(tmp_path: Pa
 
 
 def test_the_usual_runs_are_known_before_the_first_request(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    surveyed: list[int] = []
+    surveyed: set[tuple[str, int]] = set()
 
-    def survey(_prototype: NoiseSampler, num_steps: int) -> None:
-        surveyed.append(num_steps)
+    def survey(prototype: NoiseSampler, num_steps: int) -> None:
+        surveyed.add((type(prototype).__name__, num_steps))
         if num_steps == 4:
             raise ValueError("not with this noise sampler")
 
     monkeypatch.setattr(loading, "survey", survey)
     load(WorkerConfig(model=str(tiny_sdxl), device="cpu", calibration="skip"), lambda _: None)
-    assert surveyed == [4, 8, 20, 30, 50]
+    assert surveyed == {(kind.class_name, num_steps) for kind in KINDS.values() for num_steps in (4, 8, 20, 30, 50)}
 
 
 def test_threads_are_set(tiny_sdxl: Path) -> None:

@@ -20,6 +20,11 @@ TOLERANCE_BFLOAT16 = 0.05
 LEVELS_BFLOAT16 = 30
 
 
+@pytest.fixture(scope="module")
+def bfloat16_engine(tiny_sdxl: Path, load_engine: LoadEngine) -> Engine:
+    return load_engine(tiny_sdxl, dtype="bfloat16")
+
+
 def make_mates(num_requests: int) -> list[Request]:
     """Others with a guidance, a number of steps, a noise sampler and a seed of their own."""
     return [
@@ -75,12 +80,9 @@ def test_in_both_engines(
     assert_same(step, call, TOLERANCE, LEVELS)
 
 
-@pytest.mark.parametrize("sampler", ["euler", "euler_a", "dpmpp_2m"])
-def test_in_bfloat16(
-    tiny_sdxl: Path, load_engine: LoadEngine, monkeypatch: pytest.MonkeyPatch, sampler: SamplerName
-) -> None:
-    engine = load_engine(tiny_sdxl, dtype="bfloat16")
-    alone = paint(engine, monkeypatch, sampler, turn=0, num_mates=0)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_in_bfloat16(bfloat16_engine: Engine, monkeypatch: pytest.MonkeyPatch, sampler: SamplerName) -> None:
+    alone = paint(bfloat16_engine, monkeypatch, sampler, turn=0, num_mates=0)
     for turn, num_mates in ((0, 1), (2, 9)):
-        crowded = paint(engine, monkeypatch, sampler, turn, num_mates)
+        crowded = paint(bfloat16_engine, monkeypatch, sampler, turn, num_mates)
         assert_same(crowded, alone, TOLERANCE_BFLOAT16, LEVELS_BFLOAT16)
