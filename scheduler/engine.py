@@ -63,16 +63,28 @@ class Engine(Protocol):
     encoded and given its latents by `run`; a request whose status is no longer RUNNING when `on_step` returns is not
     reported again by `run`. `release` forgets a request, known or not; it is never called while `run` runs.
 
+    `expect` tells before a `run` which requests will start next, the first to start first. An engine may prepare for
+    them where that is cheaper than to do it when they start, and may as well not.
+
     An engine may make previews and pictures beside the steps: then `run` reports a step without them, and `collect`
     gives them when they are ready. A request that made its last step and has no picture yet is DECODING. The loop asks
     in every `on_step`, after every turn, and every few milliseconds while there is nothing else to do. With `wait`,
     `collect` returns only when it has something, or nothing is being made.
+
+    Where a device goes on by itself, `run` returns before its step is computed. `seconds_to_spare` tells how long the
+    device has enough to do: so long the next batch need not be put together, and whoever arrives meanwhile may join it.
+    It may be too little, so the loop asks again before every `run`; 0 where `run` returns when all is done. Raises
+    `DeviceLost`.
     """
 
     @property
     def info(self) -> ModelInfo: ...
 
+    def expect(self, requests: Sequence[Request]) -> None: ...
+
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None: ...
+
+    def seconds_to_spare(self) -> float: ...
 
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]: ...
 

@@ -79,6 +79,9 @@ class FakeEngine:
         self._fitting_rows = fitting_rows
         self._undeveloped: deque[RequestOutput] = deque()
 
+    def expect(self, requests: Sequence[Request]) -> None:
+        """There is nothing to prepare."""
+
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
         self._check(batch)
         if self._config.batching == "step":
@@ -88,6 +91,9 @@ class FakeEngine:
             running = [request for request in batch if request.status is Status.RUNNING]
             if running:
                 self._step(running, on_step)
+
+    def seconds_to_spare(self) -> float:
+        return 0.0
 
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
         outputs: list[RequestOutput] = []

@@ -10,7 +10,8 @@ from scheduler.outbox import FinalPicture, Outgoing, PreviewPicture
 from scheduler.request import Request, Status
 from scheduler.scheduler import Scheduler
 
-COLLECT_SECONDS = 0.002  # how soon a picture is noticed that was made while there was nothing else to do
+NUM_EXPECTED = 8  # requests that wait and that the engine may prepare for
+COLLECT_SECONDS = 0.002  # how soon a picture is noticed that was made while the loop has nothing else to do
 
 
 class Stop:
@@ -49,7 +50,7 @@ class Loop:
             self.step()
 
     def step(self) -> None:
-        """One turn: drain the inbox, schedule a batch, run it, emit what came of it."""
+        """One turn: drain the inbox, schedule a batch if it is time for one, run it, emit what came of it."""
         self._drain(self._seconds_to_sleep())
         batch = self._schedule()
         if batch:
@@ -61,7 +62,9 @@ class Loop:
     def _seconds_to_sleep(self) -> float | None:
         """Until there is something to do, if nothing arrives; None for ever."""
         seconds = self._scheduler.seconds_to_next(time.monotonic())
-        if not self._scheduler.num_decoding:
+        if seconds is not None:
+            seconds = max(seconds, self._engine.seconds_to_spare())
+        if not (self._scheduler.num_running or self._scheduler.num_decoding):
             return seconds
         return COLLECT_SECONDS if seconds is None else min(seconds, COLLECT_SECONDS)
 
@@ -95,6 +98,9 @@ class Loop:
             self._leave(request, Cancelled(request_id))
 
     def _schedule(self) -> Sequence[Request]:
+        """Empty while the device has enough to do: who arrives until then is in the batch."""
+        if self._engine.seconds_to_spare():
+            return []
         now = time.monotonic()
         batch = self._scheduler.schedule(now)
         self._news += [Started(request.id) for request in batch if request.started_at == now]
@@ -103,6 +109,7 @@ class Loop:
     def _run(self, batch: Sequence[Request]) -> None:
         pixels = batch[0].params.pixels
         self._emit_news()  # a step may take long
+        self._engine.expect(self._scheduler.next_waiting(NUM_EXPECTED))
         try:
             self._engine.run(batch, lambda output: self._on_step(output, pixels))
         except DeviceLost:

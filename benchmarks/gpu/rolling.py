@@ -9,6 +9,7 @@ import msgspec
 from benchmarks.gpu.timing import synchronize
 from scheduler.cost import CostModel
 from scheduler.engine import RequestOutput, StepOutput
+from scheduler.loop import COLLECT_SECONDS
 from scheduler.request import GenerateParams, Request
 from scheduler.scheduler import StepScheduler
 from scheduler.sdxl.step_engine import StepEngine
@@ -51,8 +52,15 @@ class Rolling:
 
     def _turn_often(self, times: int) -> None:
         for _ in range(times):
+            self._wait()
             self._refill()
             self._engine.run(self._scheduler.schedule(time.monotonic()), self._on_step)
+            self._take(self._engine.collect(wait=False))
+
+    def _wait(self) -> None:
+        """As the engine loop does, until it is time for the next step."""
+        while seconds := self._engine.seconds_to_spare():
+            time.sleep(min(seconds, COLLECT_SECONDS))
             self._take(self._engine.collect(wait=False))
 
     def _refill(self) -> None:

@@ -20,10 +20,15 @@ class Admission:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._encoder = PromptEncoder(model.pipe)
+        self._expected: list[str] = []  # texts of requests that will start next
+
+    def expect(self, requests: Sequence[Request]) -> None:
+        """Their prompts may be encoded together with those of requests that start before them."""
+        self._expected = self._all_texts(requests)
 
     def start(self, requests: Sequence[Request]) -> list[Trajectory]:
         """Requests -> trajectories, all their prompts encoded in one batch."""
-        embeddings = self._encoder.encode([text for request in requests for text in self._texts(request.params)])
+        embeddings = self._encode(self._all_texts(requests))
         return [self._start(request, embeddings) for request in requests]
 
     def take_lookups(self) -> Lookups:
@@ -32,6 +37,16 @@ class Admission:
 
     def _is_guided(self, params: GenerateParams) -> bool:
         return params.num_rows == 2 and not self._model.is_distilled
+
+    def _encode(self, texts: Sequence[str]) -> Embeddings:
+        expected, self._expected = self._expected, []
+        try:
+            return self._encoder.encode(texts, expected)
+        except Exception:  # noqa: BLE001 - an expected text at fault is told to its own request, when that starts
+            return self._encoder.encode(texts)
+
+    def _all_texts(self, requests: Sequence[Request]) -> list[str]:
+        return [text for request in requests for text in self._texts(request.params)]
 
     def _texts(self, params: GenerateParams) -> list[str]:
         negative = self._encoder.negative_text(params.negative_prompt) if self._is_guided(params) else None

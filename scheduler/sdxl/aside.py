@@ -1,10 +1,9 @@
 """What no step waits for: made at once, or in a stream beside the steps where the device has streams."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,12 +29,17 @@ class Made(Protocol):
 
 
 class Aside(Protocol):
+    @property
+    def most_chunks(self) -> int:
+        """Of finished pictures, to begin before the first of them is ready."""
+        ...
+
     def run(self, work: Work, reads: Tensor) -> Made:
         """Does `work`, which reads `reads` and weights. Raises what it raises at once, out of memory for one."""
         ...
 
-    def keep_pace(self) -> None:
-        """Called once a step: lets the program run no further ahead of the device than the step that it computes."""
+    def mark(self) -> Event:
+        """Reached when the device has done all that it was given for steps by now."""
         ...
 
     def free_memory(self) -> bool:
@@ -45,6 +49,13 @@ class Aside(Protocol):
 
 def choose_aside(device: torch.device) -> Aside:
     return SideStream(CudaStreams(device)) if device.type == "cuda" else Inline()
+
+
+def between_steps(device: torch.device) -> Aside:
+    """In the steps' own stream, if the device has streams: nothing contends, and a step waits for one chunk at most."""
+    if device.type != "cuda":
+        return Inline()
+    return SideStream(CudaStreams(device, has_other=False), most_chunks=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +70,31 @@ class Done:
         return self.tensors
 
 
+class Passed:
+    """A mark where the program waits for all that it does."""
+
+    def query(self) -> bool:
+        return True
+
+    def synchronize(self) -> None:
+        """There is nothing to wait for."""
+
+    def elapsed_time(self, end_event: Any) -> float:  # noqa: ARG002 - of no time that is not the program's own
+        return 0.0
+
+
 class Inline:
     """Makes everything at once. On a CPU, a second thread would only take from the steps what it gives."""
+
+    most_chunks = 1
 
     def run(self, work: Work, reads: Tensor) -> Done:  # noqa: ARG002 - there is nothing to keep it from
         started = time.perf_counter()
         tensors = [tensor.cpu() for tensor in work()]
         return Done(tensors, time.perf_counter() - started)
 
-    def keep_pace(self) -> None:
-        """A step is computed when the program goes on."""
+    def mark(self) -> Event:
+        return Passed()
 
     def free_memory(self) -> bool:
         if torch.backends.mps.is_available():
@@ -97,12 +123,16 @@ class Underway:
 
 
 class SideStream:
-    """Puts work into a stream beside the steps. What was put in first is ready first."""
+    """Puts work into a stream beside the steps. What was put in first is ready first.
 
-    def __init__(self, streams: Streams) -> None:
+    One chunk of pictures is decoded and the next is behind it; more would fill the device's queue of kernels, and the
+    program would wait to put any into it.
+    """
+
+    def __init__(self, streams: Streams, most_chunks: int = 2) -> None:
+        self.most_chunks = most_chunks
         self._streams = streams
         self._latest: Underway | None = None
-        self._steps: deque[Event] = deque()
 
     def run(self, work: Work, reads: Tensor) -> Underway:
         with self._streams.beside():
@@ -112,11 +142,8 @@ class SideStream:
             self._latest = Underway(tensors, began, self._streams.mark())
         return self._latest
 
-    def keep_pace(self) -> None:
-        """One step is computed while the next is put together, so the device never waits for the program."""
-        self._steps.append(self._streams.mark())
-        if len(self._steps) > 1:
-            self._steps.popleft().synchronize()
+    def mark(self) -> Event:
+        return self._streams.mark()
 
     def free_memory(self) -> bool:
         is_busy = self._latest is not None and not self._latest.is_ready()

@@ -16,6 +16,7 @@ from scheduler.request import GenerateParams, Request, Status
 from scheduler.sdxl.aside import Aside, choose_aside
 from scheduler.sdxl.failures import failure
 from scheduler.sdxl.memory import Memory
+from scheduler.sdxl.pace import Pace
 from scheduler.sdxl.pictures import Pictures, Slice
 from scheduler.sdxl.prompts import PromptEncoder
 from scheduler.sdxl.results import StepCounts, report
@@ -38,10 +39,14 @@ class CallEngine:
         self._encoder = PromptEncoder(model.pipe)
         self._memory = Memory(aside.free_memory)  # not the pictures': a decode that is halved tells nothing of a call
         self._pictures = Pictures(model, aside, Memory(aside.free_memory))
+        self._pace = Pace(aside.mark)
 
     @property
     def info(self) -> ModelInfo:
         return self._info
+
+    def expect(self, requests: Sequence[Request]) -> None:
+        """The pipeline encodes its prompts itself."""
 
     @torch.inference_mode()
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
@@ -57,7 +62,10 @@ class CallEngine:
         called = self._memory.fit(batch, call)
         if called.failures:
             failed = [failure(request, request.steps_done, error) for request, error in called.failures]
-            tell(report(self._pictures, [], watch, StepCounts(), failed))
+            tell(report(self._pictures, [], self._pace, watch, StepCounts(), failed))
+
+    def seconds_to_spare(self) -> float:
+        return 0.0  # nobody joins a call
 
     @torch.inference_mode()
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]:
@@ -72,6 +80,7 @@ class CallEngine:
         truncated = [any(map(self._encoder.is_truncated, self._texts(request.params))) for request in batch]
         generators = [torch.Generator().manual_seed(request.params.seed) for request in batch]
         model.pipe.scheduler = sampler
+        self._pace.begin()
         model.pipe(
             prompt=[request.params.prompt for request in batch],
             negative_prompt=_negative_prompts(batch),
@@ -87,7 +96,7 @@ class CallEngine:
             # Drawn here, because the pipeline would draw them in the model's dtype.
             latents=torch.cat([draw_noise(model.latent_shape(params), each, model.device) for each in generators]),
             output_type="latent",
-            callback_on_step_end=_StepEnd(self._pictures, batch, truncated, sampler, on_step, self._memory),
+            callback_on_step_end=_StepEnd(self._pictures, self._pace, batch, truncated, sampler, on_step, self._memory),
         )
 
     def _texts(self, params: GenerateParams) -> list[str]:
@@ -109,6 +118,7 @@ class _StepEnd:
     def __init__(
         self,
         pictures: Pictures,
+        pace: Pace,
         batch: Sequence[Request],
         truncated: Sequence[bool],
         sampler: Sampler,
@@ -116,6 +126,7 @@ class _StepEnd:
         memory: Memory,
     ) -> None:
         self._pictures = pictures
+        self._pace = pace
         self._batch = batch
         self._truncated = truncated
         self._sampler = sampler
@@ -128,16 +139,19 @@ class _StepEnd:
         self._watch.stages["unet"] = self._watch.elapsed
         slices = self._slices(step_index + 1, tensors["latents"])
         if slices:
-            self._on_step(report(self._pictures, slices, self._watch, self._counts(len(slices))))
+            self._on_step(report(self._pictures, slices, self._pace, self._watch, self._counts(len(slices))))
         if not any(_is_running(request) for request in self._batch):
             pipe._interrupt = True
+        self._pace.begin()
         self._watch = Stopwatch()
         return {}
 
     def _counts(self, num_live: int) -> StepCounts:
-        num_rows, padded_rows = self._num_rows(num_live), self._num_rows(len(self._batch) - num_live)
-        fitting_rows = num_rows + padded_rows if self._memory.has_halved else None  # until it is told
-        return StepCounts(num_rows, padded_rows, fitting_rows)
+        """Rows of requests that were cancelled count as padding, beside what the UNet's rows are padded by."""
+        num_rows, called = self._num_rows(num_live), self._num_rows(len(self._batch))
+        padding = self._pictures.model.num_padding(called, self._batch[0].params)
+        fitting_rows = called if self._memory.has_halved else None  # until it is told
+        return StepCounts(num_rows, called - num_rows + padding, fitting_rows)
 
     def _slices(self, steps_done: int, latents: Tensor) -> list[Slice]:
         """Each live request's row of the batch; a cancelled one is still computed, and masked here."""

@@ -22,11 +22,8 @@ from scheduler.sdxl.weights import Model
 # What the full VAE decodes at once: it takes gigabytes for a picture of 1024x1024, which is 128x128 here. On a CPU less
 # is faster: tensors that are beyond what the allocator keeps come as new pages every time.
 CHUNK_LATENT_PIXELS = {"cpu": 64 * 64, "mps": 128 * 128, "cuda": 128 * 128}
-MOST_UNDERWAY = 4  # previews of a request; two are usual, because the program is a step ahead of the device
-# Chunks for the full VAE. One is decoded and the next is behind it; more would fill the device's queue of kernels, and
-# the program would wait to put any into it. What waits is small, but where it grows without end, steps have to wait.
-MOST_CHUNKS_UNDERWAY = 2
-MOST_CHUNKS_WAITING = 32
+MOST_UNDERWAY = 4  # previews of a request; two are usual, because the program is ahead of the device
+MOST_CHUNKS_WAITING = 32  # for the full VAE: they are small, but where they grow without end, steps have to wait
 
 Stage = Literal["preview_decode", "vae_decode"]
 Failures = list[tuple["Slice", Exception]]
@@ -81,7 +78,7 @@ class Pictures:
     def __init__(self, model: Model, aside: Aside, memory: Memory, clock: Callable[[], float] = time.monotonic) -> None:
         lay_out(model.pipe.vae)
         self.model = model
-        self._decoder = PreviewDecoder(model.tiny_vae)
+        self._decoder = model.preview_decoder or PreviewDecoder(model.tiny_vae)
         self.aside = aside
         self.memory = memory
         self._clock = clock
@@ -94,7 +91,7 @@ class Pictures:
         """Begins the decodes that follow a step, and returns what can be told of them with the step itself."""
         was_idle = not (self._underway or self._waiting or self._failed)
         self._start_previews([each for each in slices if self._takes_preview(each)])
-        self._waiting.extend(chunked([each.copied() for each in slices if each.is_done]))
+        self._waiting.extend(chunked([self._copied(each) for each in slices if each.is_done]))
         self._begin_images()
         return self.collect(wait=False) if was_idle else []
 
@@ -111,6 +108,11 @@ class Pictures:
         """By stage, what the decodes took that were given out since this was asked last."""
         taken, self._seconds = self._seconds, {}
         return taken
+
+    def _copied(self, each: Slice) -> Slice:
+        """Itself where there is no memory for a copy: the batch's tensors are then kept until it is decoded."""
+        copies = self.memory.fit([each], lambda part: part[0].copied()).results
+        return copies[0] if copies else each
 
     def _takes_preview(self, each: Slice) -> bool:
         """Whether a preview is due by step and by interval, and decodes keep up. Notes the time if so."""
@@ -141,7 +143,7 @@ class Pictures:
         while self._waiting:
             underway = [each.made for each in self._underway if each.stage == "vae_decode"]
             busy = [made for made in underway if not made.is_ready()]
-            if len(busy) >= MOST_CHUNKS_UNDERWAY:
+            if len(busy) >= self.aside.most_chunks:
                 if len(self._waiting) <= MOST_CHUNKS_WAITING:
                     return
                 busy[0].take()

@@ -10,6 +10,7 @@ from torch import Tensor, concat, zeros_like
 from scheduler.sdxl.untyped import Pipeline
 from scheduler.sdxl.upload import upload
 
+FULL_BATCH = 8  # texts: together they take a third of the time that they take one by one, and more gain little
 CACHE_BYTES = 64 * 2**20  # some 200 prompts of SDXL in half precision
 
 
@@ -47,15 +48,15 @@ class PromptEncoder:
         self._cache: OrderedDict[str, TextEmbedding] = OrderedDict()
         self._lookups = Lookups(0, 0)
 
-    def encode(self, texts: Sequence[str]) -> dict[str, TextEmbedding]:
+    def encode(self, texts: Sequence[str], expected: Sequence[str] = ()) -> dict[str, TextEmbedding]:
         """An embedding for every text, from the cache where it is there. A text that is new counts as one miss, and as
-        hits where it is there again.
+        hits where it is there again. Where one is new, the batch is filled up with those that are expected.
         """
         wanted = dict.fromkeys(texts)
         found = {text: self._cache[text] for text in wanted if text in self._cache}
         missing = [text for text in wanted if text not in found]
-        found |= self._encode(missing) if missing else {}
-        for text in wanted:
+        found |= self._encode([*missing, *self._ahead(missing, expected)]) if missing else {}
+        for text in found:
             self._remember(text, found[text])
         self._lookups = Lookups(
             self._lookups.hits + len(texts) - len(missing),
@@ -80,6 +81,10 @@ class PromptEncoder:
         """Whether the text has more tokens than one of the encoders reads."""
         tokenizers = (self._pipe.tokenizer, self._pipe.tokenizer_2)
         return any(len(each(text, verbose=False).input_ids) > each.model_max_length for each in tokenizers)
+
+    def _ahead(self, missing: Sequence[str], expected: Sequence[str]) -> list[str]:
+        new = [text for text in dict.fromkeys(expected) if text not in missing and text not in self._cache]
+        return new[: max(0, FULL_BATCH - len(missing))]
 
     def _encode(self, texts: list[str]) -> dict[str, TextEmbedding]:
         tokens, pooled = self._embed(texts)

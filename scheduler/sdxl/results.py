@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from scheduler.engine import RequestOutput, StepOutput
+from scheduler.request import Request
+from scheduler.sdxl.pace import Kind, Pace
 from scheduler.sdxl.pictures import Pictures, Slice
 from scheduler.sdxl.timing import Stopwatch
 
@@ -22,6 +24,7 @@ class StepCounts:
 def report(
     pictures: Pictures,
     slices: Sequence[Slice],
+    pace: Pace,
     watch: Stopwatch,
     counts: StepCounts,
     failed: Sequence[RequestOutput] = (),
@@ -33,16 +36,27 @@ def report(
     """
     made = {each.request.id: each for each in pictures.start(slices)}
     outputs = [made.get(each.request.id) or each.output() for each in slices]
-    if slices:
-        with watch.stage("unet"):  # which is what there is to wait for
-            pictures.aside.keep_pace()
+    duration = _end_step(pace, slices[0].request, watch, counts) if slices else watch.elapsed
     memory_used, memory_total = pictures.model.memory()
     return StepOutput(
         outputs=[*outputs, *failed],
-        duration=watch.elapsed,
+        duration=duration,
         stages=watch.stages | pictures.take_seconds(),
         out_of_memory=pictures.memory.take_halvings(),
         memory_used=memory_used,
         memory_total=memory_total,
         **asdict(counts),
     )
+
+
+def _end_step(pace: Pace, one: Request, watch: Stopwatch, counts: StepCounts) -> float:
+    """Seconds of the step. A device that goes on by itself has only been given it: what such a step took lately counts.
+
+    Of that, the UNet has what the program does not spend.
+    """
+    kind = Kind(counts.num_rows + counts.padded_rows, one.params.pixels)
+    pace.end(kind)
+    spent = watch.elapsed
+    duration = max(spent, pace.seconds(kind))
+    watch.stages["unet"] = watch.stages.get("unet", 0.0) + duration - spent
+    return duration

@@ -2,7 +2,8 @@
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -77,10 +78,26 @@ class Sampler:
         latents: Tensor = output.prev_sample
         return (latents,)
 
+    @contextmanager
+    def undone_on_error(self, generator: torch.Generator) -> Iterator[None]:
+        """A step inside that raises was none, neither for the sampler nor for the generator of its noise."""
+        before, drawn = {name: _kept(value) for name, value in vars(self._inner).items()}, generator.get_state()
+        try:
+            yield
+        except Exception:
+            vars(self._inner).update(before)
+            generator.set_state(drawn)
+            raise
+
     def _x0_of(self, output: Any) -> Tensor:
         """By whichever name they give it; the multistep solvers keep it as the newest of their `model_outputs`."""
         x0: Tensor | None = output.get("pred_original_sample", output.get("denoised"))
         return self._inner.model_outputs[-1] if x0 is None else x0
+
+
+def _kept(value: Any) -> Any:
+    """Lists are written in place, tensors are not."""
+    return list(value) if isinstance(value, list) else value
 
 
 def draw_noise(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ from scheduler.sdxl.admission import Admission
 from scheduler.sdxl.aside import Aside, choose_aside
 from scheduler.sdxl.failures import failure
 from scheduler.sdxl.memory import Fitted, Memory, is_any_error
+from scheduler.sdxl.pace import Pace
 from scheduler.sdxl.pictures import Pictures, Slice
 from scheduler.sdxl.results import StepCounts, report
 from scheduler.sdxl.rows import Rows, gather, guide
@@ -34,7 +35,7 @@ class StepEngine:
     """One UNet call a `run`. The trajectories are the truth; the rows are a view of them, made for one step.
 
     Where memory does not hold the batch, the UNet is called for halves of it. Trajectories take their step only after
-    all that, so a call that raises leaves them as they are.
+    all that, each as a whole or not at all: a UNet that raises leaves them as they are.
     """
 
     def __init__(self, model: Model, config: WorkerConfig, aside: Aside | None = None) -> None:
@@ -43,6 +44,7 @@ class StepEngine:
         self._info = model.info(config)
         self._admission = Admission(model)
         self._memory = Memory(aside.free_memory)
+        self._pace = Pace(aside.mark)
         self._pictures = Pictures(model, aside, self._memory)
         self._trajectories: dict[str, Trajectory] = {}
 
@@ -50,21 +52,27 @@ class StepEngine:
     def info(self) -> ModelInfo:
         return self._info
 
+    def expect(self, requests: Sequence[Request]) -> None:
+        self._admission.expect(requests)
+
     @torch.inference_mode()
     def run(self, batch: Sequence[Request], on_step: OnStep) -> None:
+        self._pace.begin()
         watch = Stopwatch()
         failed = self._admit(batch, watch)
         trajectories = [self._trajectories[each.id] for each in batch if each.id in self._trajectories]
         with watch.stage("unet"):
             predicted = self._memory.fit(trajectories, self._predict)
         with watch.stage("sampler"):
-            for prediction in predicted.results:
-                advance(prediction.rows, prediction.guided)
-        failed += [failure(each.request, each.steps_done, error) for each, error in predicted.failures]
+            stuck = [each for made in predicted.results for each in advance(made.rows, made.guided, self._memory)]
+        failed += [failure(each.request, each.steps_done, error) for each, error in predicted.failures + stuck]
         counts = self._counts(predicted)
         ids = {each.request.id for each in failed}
         slices = [_slice(each) for each in trajectories if each.request.id not in ids]
-        on_step(report(self._pictures, slices, watch, counts, failed))
+        on_step(report(self._pictures, slices, self._pace, watch, counts, failed))
+
+    def seconds_to_spare(self) -> float:
+        return self._pace.seconds_to_spare()
 
     @torch.inference_mode()
     def collect(self, *, wait: bool) -> Sequence[RequestOutput]:

@@ -41,11 +41,14 @@ class Streams(Protocol):
 
 
 class CudaStreams:
-    """https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-streams"""
+    """https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-streams
 
-    def __init__(self, device: torch.device) -> None:
+    Without another stream, work that goes there goes to the main one.
+    """
+
+    def __init__(self, device: torch.device, *, has_other: bool = True) -> None:
         self._device = device
-        self._other = cuda.Stream(device)
+        self._other = cuda.Stream(device) if has_other else cuda.current_stream(device)
 
     @contextmanager
     def beside(self) -> Iterator[None]:

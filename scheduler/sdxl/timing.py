@@ -8,7 +8,7 @@ from torch.profiler import record_function
 
 
 class Stopwatch:
-    """Seconds by stage. On an accelerator, work is queued: its time shows in the stage that waits for it.
+    """Seconds of the program's time by stage. On an accelerator work is only queued, and what it takes shows elsewhere.
 
     PyTorch's profiler sees the stages by the same names.
     """

@@ -51,10 +51,18 @@ class Trajectory:
         """[1, 4, h/8, w/8] fp32, the clean latents predicted by the latest step."""
         return self.state[1:2]
 
+    def take_step(self, state: Tensor) -> None:
+        self.state = state
+        self.steps_done += 1
+
     def state_by_sampler(self, prediction: Tensor) -> Tensor:
-        """What `state` is after the next step, from the guided prediction [1, 4, h/8, w/8] fp32."""
+        """What `state` is after the next step, from the guided prediction [1, 4, h/8, w/8] fp32.
+
+        The sampler and the generator go on; if anything raises, they stay where they were.
+        """
         assert self.sampler is not None
         timestep = self.sampler.timesteps[self.steps_done]
-        (latents,) = self.sampler.step(prediction, timestep, self.latents, generator=self.generator)
-        assert self.sampler.x0 is not None
-        return torch.cat([latents, self.sampler.x0, self.state[1:-1]])
+        with self.sampler.undone_on_error(self.generator):
+            (latents,) = self.sampler.step(prediction, timestep, self.latents, generator=self.generator)
+            assert self.sampler.x0 is not None
+            return torch.cat([latents, self.sampler.x0, self.state[1:-1]])

@@ -9,7 +9,7 @@ from scheduler import loop
 from scheduler.cost import CostModel
 from scheduler.engine import OnStep, RequestOutput, StepOutput
 from scheduler.fake_engine import FAILING_PROMPT, RAISING_PROMPT, FakeEngine
-from scheduler.loop import Inbox, Loop, Stop
+from scheduler.loop import NUM_EXPECTED, Inbox, Loop, Stop
 from scheduler.messages import Abort, Cancelled, Drain, Failed, Started, StepStats, WorkerConfig
 from scheduler.outbox import FinalPicture, Outgoing, PreviewPicture
 from scheduler.request import Request
@@ -86,6 +86,23 @@ def test_a_request_joins_between_two_steps_of_another() -> None:
     rig.loop.step()
     assert [stats.batch_size for stats in rig.stats] == [1, 2]
     assert rig.story("late") == ["started", "preview 1"]
+
+
+def test_while_the_device_has_enough_to_do_the_batch_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And pictures that become ready meanwhile are told of."""
+    darkroom = threading.Semaphore(0)
+    rig = Rig(engine=FakeEngine(make_config(), darkroom=darkroom))
+    rig.add("early", num_steps=3)
+    rig.loop.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.engine, "seconds_to_spare", lambda: 1e-3)
+        rig.add("late", num_steps=3)
+        rig.loop.step()
+        darkroom.release()
+        rig.loop.step()
+    assert [rig.story("early"), rig.story("late")] == [["started", "preview 1"], []]
+    rig.loop.step()
+    assert [stats.batch_size for stats in rig.stats] == [1, 2]
 
 
 @pytest.mark.parametrize("phase", ["waiting", "running"])
@@ -331,6 +348,17 @@ def test_the_numbers_of_a_step() -> None:
     assert (stats.useful_pixels, stats.padded_pixels, stats.padded_rows) == (3 * 64 * 64, 0, 0)
     assert (stats.waiting, stats.running, stats.previews) == (1, 2, 2)
     assert stats.duration == stats.stages["unet"] > 0
+
+
+def test_the_engine_is_told_who_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(make_config(max_rows=2))
+    told: list[list[str]] = []
+    monkeypatch.setattr(rig.engine, "expect", lambda requests: told.append([request.id for request in requests]))
+    for index in range(NUM_EXPECTED + 2):
+        rig.add(str(index), num_steps=1, guidance_scale=5.0)
+    rig.add("urgent", num_steps=1, priority=1, width=128)
+    rig.loop.step()
+    assert told == [["urgent", *(str(number) for number in range(1, NUM_EXPECTED))]]
 
 
 def test_what_the_engine_counts_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

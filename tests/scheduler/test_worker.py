@@ -190,8 +190,9 @@ async def test_an_engine_thread_that_breaks_is_an_error(monkeypatch: pytest.Monk
     client = Client()
 
     async def use_it() -> None:
-        async with attached_worker(client):
+        async with attached_worker(client) as serving:
             await collect(client.generate("a", make_params(num_steps=1)))
+            await asyncio.wait([serving])
 
     with pytest.raises(RuntimeError, match="out of order"):
         await use_it()

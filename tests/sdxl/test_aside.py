@@ -1,10 +1,13 @@
 """Work beside the steps: in order, never waited for by a step, its inputs kept, its memory given back."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor
 
-from scheduler.sdxl.aside import Inline, SideStream, choose_aside
+from scheduler.sdxl import streams as streams_module
+from scheduler.sdxl.aside import Inline, SideStream, between_steps, choose_aside
 from tests.sdxl.held import MILLISECONDS, HeldStreams
 
 
@@ -23,8 +26,19 @@ def doubled(tensor: Tensor) -> list[Tensor]:
 
 
 def test_a_cpu_works_inline() -> None:
-    assert isinstance(choose_aside(torch.device("cpu")), Inline)
-    assert isinstance(choose_aside(torch.device("mps")), Inline)
+    for device in (torch.device("cpu"), torch.device("mps")):
+        assert isinstance(choose_aside(device), Inline)
+        assert isinstance(between_steps(device), Inline)
+
+
+def test_cuda_works_beside_the_steps_or_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between them a chunk has to be ready before the next is begun; beside them the next may stand in line."""
+    cuda = SimpleNamespace(Stream=lambda _: "another one", current_stream=lambda _: "that of the steps")
+    monkeypatch.setattr(streams_module, "cuda", cuda)
+    beside, between = choose_aside(torch.device("cuda")), between_steps(torch.device("cuda"))
+    assert (beside.most_chunks, between.most_chunks) == (2, 1)
+    assert isinstance(beside, SideStream)
+    assert isinstance(between, SideStream)
 
 
 def test_inline_work_is_ready_at_once() -> None:
@@ -37,7 +51,9 @@ def test_inline_work_is_ready_at_once() -> None:
 
 def test_inline_there_is_nothing_to_wait_for() -> None:
     inline = Inline()
-    inline.keep_pace()
+    inline.mark().synchronize()
+    assert inline.mark().query() is True
+    assert inline.mark().elapsed_time(inline.mark()) == 0.0
     assert inline.free_memory() is False
 
 
@@ -88,10 +104,12 @@ def test_an_error_leaves_the_stream_usable(side: SideStream, streams: HeldStream
     assert side.run(lambda: [numbers], reads=numbers).take()[0].tolist() == [1.0]
 
 
-def test_the_program_is_one_step_ahead_of_the_device(side: SideStream, streams: HeldStreams) -> None:
-    for _ in range(3):
-        side.keep_pace()
-    assert [mark.was_waited_for for mark in streams.steps] == [True, True, False]
+def test_a_mark_is_in_the_stream_of_the_steps(side: SideStream, streams: HeldStreams) -> None:
+    mark = side.mark()
+    assert streams.steps == [mark]
+    assert not mark.query()
+    mark.synchronize()
+    assert mark.query()
 
 
 def test_memory_is_free_when_all_work_is_done(side: SideStream, streams: HeldStreams) -> None:

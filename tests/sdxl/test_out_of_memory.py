@@ -6,6 +6,8 @@ from queue import SimpleQueue
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from scheduler.cost import CostModel
 from scheduler.engine import Engine, Pixels
@@ -14,6 +16,7 @@ from scheduler.messages import Drain, WorkerConfig
 from scheduler.outbox import FinalPicture, Outgoing
 from scheduler.request import Request, SamplerName, Status
 from scheduler.scheduler import StepScheduler
+from scheduler.sdxl import stepping
 from scheduler.sdxl.aside import SideStream
 from scheduler.sdxl.call_engine import CallEngine
 from scheduler.sdxl.pictures import CHUNK_LATENT_PIXELS
@@ -110,6 +113,55 @@ def test_memory_may_run_out_in_the_midst(sampler: SamplerName, model: Model, dri
     driver = drive(five_alike(sampler), after_step=shrink)
     assert_all_same(driver, undisturbed)
     assert [step.out_of_memory for step in driver.steps] == [0, 2, 0]
+
+
+@pytest.mark.parametrize("batching", ["step"], indirect=True)
+@pytest.mark.parametrize("sampler", KINDS_OF_SAMPLERS)
+def test_memory_may_run_out_after_the_unet(sampler: SamplerName, drive: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The UNet is not called again, and its batch stays as large as it is."""
+    undisturbed = drive(five_alike(sampler))
+    monkeypatch.setattr(stepping, "next_states", only_for(2, stepping.next_states))
+    driver = drive(five_alike(sampler))
+    assert_all_same(driver, undisturbed)
+    assert [(step.num_rows, step.out_of_memory, step.fitting_rows) for step in driver.steps] == [(10, 2, None)] * 3
+
+
+def test_memory_may_run_out_beside_decodes(
+    model: Model, config: WorkerConfig, drive: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are waited for, because they hold memory too; then the same is tried once more."""
+    undisturbed = drive(five_alike())
+    limit = limit_rows(model.pipe.unet, 10)
+    make = StepEngine if config.batching == "step" else CallEngine
+    driver = Driver(make(model, config, SideStream(HeldStreams())), monkeypatch)
+
+    def shrink(steps_done: int) -> None:
+        limit.most = 4 if steps_done == 1 else 10
+
+    driver.run({0: five_alike()}, after_step=shrink)
+    assert_all_same(driver, undisturbed)
+    assert sum(step.out_of_memory for step in driver.steps) == 2
+    assert limit.num_refused == 3
+
+
+@pytest.mark.parametrize("batching", ["step"], indirect=True)
+def test_who_cannot_take_a_step_alone_fails_with_a_reason(drive: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepping, "next_states", only_for(0, stepping.next_states))
+    driver = drive(five_alike())
+    for trace in driver.traces.values():
+        assert trace.error == "the server's memory does not hold a picture of 64x64: ask for a smaller one"
+        assert trace.code == "out_of_memory"
+
+
+def only_for(most: int, work: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for tensors of so many rows at most."""
+
+    def cramped(states: Tensor, *args: Any) -> Any:
+        if len(states) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return work(states, *args)
+
+    return cramped
 
 
 @pytest.mark.parametrize("batching", ["call"], indirect=True)

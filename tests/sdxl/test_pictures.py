@@ -16,7 +16,7 @@ from scheduler.sdxl import pictures as pictures_module
 from scheduler.sdxl.aside import Aside, Inline, SideStream
 from scheduler.sdxl.decode import decode
 from scheduler.sdxl.memory import Memory
-from scheduler.sdxl.pictures import MOST_CHUNKS_UNDERWAY, MOST_UNDERWAY, Pictures, Slice
+from scheduler.sdxl.pictures import MOST_UNDERWAY, Pictures, Slice
 from scheduler.sdxl.preview import PreviewDecoder
 from scheduler.sdxl.weights import Model, load_model
 from tests.sdxl.drive import make_request
@@ -244,18 +244,19 @@ def test_previews_are_left_out_when_they_fall_behind(model: Model, streams: Held
     assert steps_of(pictures.collect(wait=True)) == [("going", 8)]
 
 
-def test_few_pictures_are_begun_at_a_time_and_none_is_lost(model: Model, streams: HeldStreams) -> None:
+@pytest.mark.parametrize("most", [2, 1])
+def test_few_pictures_are_begun_at_a_time_and_none_is_lost(most: int, model: Model, streams: HeldStreams) -> None:
     """A chunk here is one picture."""
     shapes = note_batches(model.pipe.vae.decoder)
-    pictures = make_pictures(model, SideStream(streams))
+    pictures = make_pictures(model, SideStream(streams, most))
     requests = [make_request(f"r{index}", width=512, height=512, num_steps=1) for index in range(5)]
     assert pictures.start([make_slice(each) for each in requests]) == []
-    assert len(shapes) == MOST_CHUNKS_UNDERWAY
+    assert len(shapes) == most
     requests[3].status = Status.ABORTED
     told = []
     while outputs := pictures.collect(wait=True):
         told += steps_of(outputs)
-        assert len(shapes) <= len(told) + MOST_CHUNKS_UNDERWAY
+        assert len(shapes) <= len(told) + most
     assert told == [(f"r{index}", 1) for index in (0, 1, 2, 4)]
     assert len(shapes) == 4
 
@@ -275,8 +276,8 @@ def test_steps_wait_where_pictures_pile_up(model: Model, streams: HeldStreams, m
 
 def test_what_waits_is_kept_apart_from_the_batch(model: Model, streams: HeldStreams) -> None:
     """Whose tensors are written anew, and are large."""
-    pictures, slices = make_pictures(model, SideStream(streams)), []
-    for index in range(MOST_CHUNKS_UNDERWAY + 1):
+    pictures, slices = make_pictures(model, SideStream(streams, most_chunks=1)), []
+    for index in range(2):
         slices.append(make_slice(make_request(f"r{index}", num_steps=1, seed=index)))
         pictures.start(slices[-1:])
     expected = decode(model.pipe.vae, slices[-1].latents).pixels[0].numpy()
@@ -286,9 +287,24 @@ def test_what_waits_is_kept_apart_from_the_batch(model: Model, streams: HeldStre
     assert same(last.image, expected)
 
 
-def test_a_picture_that_fails_late_is_told_of(model: Model, streams: HeldStreams) -> None:
+def test_what_waits_stays_with_the_batch_where_there_is_no_memory_for_a_copy(
+    model: Model, streams: HeldStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Slice) -> Slice:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+
+    slices = [make_slice(make_request(f"r{seed}", num_steps=1, seed=seed)) for seed in range(2)]
+    copied = make_pictures(model).start(slices)
+    monkeypatch.setattr(Slice, "copied", fail)
     pictures = make_pictures(model, SideStream(streams))
-    requests = [make_request(f"r{index}", num_steps=1) for index in range(MOST_CHUNKS_UNDERWAY + 1)]
+    assert pictures.start(slices) == []
+    for expected, actual in zip(copied, pictures.collect(wait=True), strict=True):
+        assert same(actual.image, expected.image)
+
+
+def test_a_picture_that_fails_late_is_told_of(model: Model, streams: HeldStreams) -> None:
+    pictures = make_pictures(model, SideStream(streams, most_chunks=1))
+    requests = [make_request(f"r{index}", num_steps=1) for index in range(2)]
     for each in requests:
         pictures.start([make_slice(each)])
     limit_rows(model.pipe.vae.decoder, 0)

@@ -8,7 +8,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from scheduler.engine import Engine
-from scheduler.sdxl.prompts import PromptEncoder
+from scheduler.sdxl.prompts import FULL_BATCH, PromptEncoder
 from tests.models import NUM_TOKENS
 from tests.sdxl.drive import Driver, make_request
 
@@ -67,6 +67,18 @@ def test_a_text_is_encoded_once(pipe: Any, calls: list[list[str]]) -> None:
     encoder.encode(["blue", "green"])
     encoder.encode(["red"])
     assert calls == [["red", "blue"], ["green"]]
+
+
+def test_a_batch_is_filled_up_with_what_is_expected(pipe: Any, calls: list[list[str]]) -> None:
+    encoder = PromptEncoder(pipe)
+    expected = ["blue", "red", "blue", *(str(number) for number in range(FULL_BATCH))]
+    assert list(encoder.encode(["red"], expected)) == ["red", "blue", *(str(number) for number in range(6))]
+    assert calls == [["red", "blue", "0", "1", "2", "3", "4", "5"]]
+    encoder.encode(["blue", "5"], ["6"])
+    assert calls[1:] == []
+    encoder.encode(["6"], ["5", "7"])
+    assert calls[1:] == [["6", "7"]]
+    assert encoder.take_lookups() == (2, 2)
 
 
 def test_the_cache_forgets_what_was_used_longest_ago(pipe: Any, calls: list[list[str]]) -> None:

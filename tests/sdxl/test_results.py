@@ -12,6 +12,7 @@ from scheduler.request import Request, Status
 from scheduler.sdxl.aside import SideStream
 from scheduler.sdxl.call_engine import CallEngine
 from scheduler.sdxl.memory import Memory
+from scheduler.sdxl.pace import POLL_SECONDS, Kind, Pace
 from scheduler.sdxl.pictures import Pictures, Slice
 from scheduler.sdxl.results import StepCounts, report
 from scheduler.sdxl.step_engine import StepEngine
@@ -52,8 +53,10 @@ def make_slice(request: Request, steps_done: int = 1) -> Slice:
 
 
 @torch.inference_mode()
-def step(pictures: Pictures, slices: list[Slice], counts: StepCounts | None = None) -> StepOutput:
-    return report(pictures, slices, Stopwatch(), counts or StepCounts(num_rows=2))
+def step(pictures: Pictures, slices: list[Slice], pace: Pace | None = None) -> StepOutput:
+    pace = pace or Pace(pictures.aside.mark)
+    pace.begin()
+    return report(pictures, slices, pace, Stopwatch(), StepCounts(num_rows=2))
 
 
 def test_a_step_tells_of_every_request_without_waiting_for_its_picture(pictures: Pictures) -> None:
@@ -90,20 +93,63 @@ def test_the_device_is_asked_for_its_memory_once_a_second(model: Model, monkeypa
 
 
 def test_counts_and_failures_are_told(pictures: Pictures) -> None:
-    failed = RequestOutput(make_request("failed"), 3, error="no")
+    failed, pace = RequestOutput(make_request("failed"), 3, error="no"), Pace(pictures.aside.mark)
+    pace.begin()
     counts = StepCounts(num_rows=6, padded_rows=2, fitting_rows=4, prompt_hits=3, prompt_misses=1)
     with torch.inference_mode():
-        output = report(pictures, [make_slice(make_request())], Stopwatch(), counts, [failed])
+        output = report(pictures, [make_slice(make_request())], pace, Stopwatch(), counts, [failed])
     assert output.outputs[1] == failed
     assert (output.num_rows, output.padded_rows, output.fitting_rows) == (6, 2, 4)
     assert (output.prompt_hits, output.prompt_misses, output.out_of_memory) == (3, 1, 0)
     assert (output.memory_used, output.memory_total) == (0, 0)  # a CPU's memory is not the model's
 
 
-def test_the_program_keeps_pace_with_the_device(pictures: Pictures, streams: HeldStreams) -> None:
-    for steps_done in range(1, 4):
-        step(pictures, [make_slice(make_request(num_steps=9, preview_every=0), steps_done)])
-    assert [mark.was_waited_for for mark in streams.steps] == [True, True, False]
+def test_a_device_that_goes_on_by_itself_is_asked_what_a_step_takes(
+    pictures: Pictures, streams: HeldStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program has only given it the step. Of the time that is left, the UNet has all."""
+    monkeypatch.setattr("tests.sdxl.held.MILLISECONDS", 3_600_000.0)
+    pace, slices = Pace(pictures.aside.mark), [make_slice(make_request(num_steps=9, preview_every=0))]
+    assert step(pictures, slices, pace).duration < 3600
+    streams.let_all_go()
+    output = step(pictures, slices, pace)
+    assert output.duration == 3600
+    assert pace.seconds(Kind(num_rows=2, pixels=64 * 64)) == 3600
+    assert 3000 < output.stages["unet"] <= 3600
+
+
+@pytest.mark.parametrize("kind", [StepEngine, CallEngine])
+def test_the_program_is_one_step_ahead_of_the_device(
+    kind: type[StepEngine | CallEngine], model: Model, config: WorkerConfig
+) -> None:
+    streams, request = HeldStreams(), make_request(num_steps=3, preview_every=0)
+    engine, started = kind(model, config, SideStream(streams)), list[int]()
+    request.status = Status.RUNNING
+    while len(started) < 3:
+        engine.run([request], lambda _: started.append(sum(mark.is_reached for mark in streams.steps)))
+    assert started == [0, 0, 2]  # a step is between two marks
+
+
+@pytest.mark.parametrize(
+    ("kind", "device", "seconds"),
+    [(StepEngine, HeldStreams(), POLL_SECONDS), (StepEngine, None, 0.0), (CallEngine, HeldStreams(), 0.0)],
+)
+def test_a_batch_stays_open_while_the_device_has_enough_to_do(
+    kind: type[StepEngine | CallEngine],
+    device: HeldStreams | None,
+    seconds: float,
+    model: Model,
+    config: WorkerConfig,
+) -> None:
+    engine = kind(model, config, None if device is None else SideStream(device))
+    request = make_request(num_steps=2, preview_every=0)
+    request.status = Status.RUNNING
+    for _ in range(2):
+        engine.run([request], lambda _: None)
+    assert engine.seconds_to_spare() == seconds
+    if device is not None:
+        device.let_all_go()
+    assert engine.seconds_to_spare() == 0.0
 
 
 @pytest.mark.parametrize("kind", [StepEngine, CallEngine])

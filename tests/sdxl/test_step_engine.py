@@ -2,9 +2,10 @@
 
 import pytest
 
-from scheduler.engine import Engine
+from scheduler.engine import Engine, StepOutput
 from scheduler.postcard import bundled_model
 from scheduler.request import Request, Status
+from scheduler.sdxl.prompts import PromptEncoder
 from tests.sdxl.conftest import LoadEngine
 from tests.sdxl.drive import Driver, Trace, make_request
 from tests.sdxl.oracle import Oracle, assert_all_own, distinct, error_of_range
@@ -81,6 +82,39 @@ def test_prompts_are_looked_up_when_a_request_joins(step_engine: Engine, monkeyp
     driver.run({0: twins, 2: [late]})
     lookups = [(step.prompt_hits, step.prompt_misses) for step in driver.steps]
     assert lookups == [(2, 2), (0, 0), (1, 0), (0, 0), (0, 0), (0, 0)]
+
+
+def start_after(engine: Engine, expected: Request, request: Request) -> tuple[StepOutput, StepOutput]:
+    """The steps in which the one starts while the other is expected, and in which that one starts."""
+    steps: list[StepOutput] = []
+    engine.expect([expected])
+    for each in (request, expected):
+        each.status = Status.RUNNING
+        engine.run([each], steps.append)
+        engine.release(each)
+    first, second = steps
+    return first, second
+
+
+def test_prompts_of_those_who_wait_are_encoded_with_others(step_engine: Engine) -> None:
+    requests = [make_request(name, prompt=f"a {name} lamp", negative_prompt=None) for name in ("second", "first")]
+    first, second = start_after(step_engine, *requests)
+    assert [(step.prompt_hits, step.prompt_misses) for step in (first, second)] == [(0, 1), (1, 0)]
+
+
+def test_a_prompt_at_fault_fails_nobody_else(step_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed = PromptEncoder._embed
+
+    def stumble(encoder: PromptEncoder, texts: list[str]) -> object:
+        if "a bad lamp" in texts:
+            raise RuntimeError("it is bad")
+        return embed(encoder, texts)
+
+    monkeypatch.setattr(PromptEncoder, "_embed", stumble)
+    requests = [make_request(name, prompt=f"a {name} lamp", negative_prompt=None) for name in ("bad", "good")]
+    first, second = start_after(step_engine, *requests)
+    assert [output.error for output in first.outputs] == [None]
+    assert [output.error for output in second.outputs] == ["RuntimeError: it is bad"]
 
 
 def test_a_request_that_leaves_changes_nothing_for_the_others(

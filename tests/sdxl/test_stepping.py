@@ -1,11 +1,16 @@
 """All rows step at once: each by its own weights, from its own noise, or by a sampler of its own."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from scheduler.request import SAMPLERS, SamplerName
+from scheduler.sdxl import stepping
 from scheduler.sdxl.course import EARLIER, survey
+from scheduler.sdxl.memory import Memory
 from scheduler.sdxl.prompts import TextEmbedding
 from scheduler.sdxl.prototypes import Prototypes
 from scheduler.sdxl.rows import gather
@@ -18,6 +23,7 @@ from tests.sdxl.drive import make_request
 
 SHAPE = (1, 4, 8, 8)
 PROTOTYPES = Prototypes(diffusers.EulerDiscreteScheduler(**NOISE_SCHEDULE))
+MEMORY = Memory(lambda: False)
 CLIPPING = diffusers.DDIMScheduler(**NOISE_SCHEDULE)
 
 
@@ -69,7 +75,7 @@ def test_a_mixed_batch_goes_where_each_goes_alone() -> None:
     generator = torch.Generator().manual_seed(0)
     while going := [run for run in runs if run.trajectory.steps_done < len(run.trajectory.course.steps)]:
         predictions = torch.randn((len(going), *SHAPE[1:]), generator=generator)
-        advance(gather([run.trajectory for run in going]), predictions)
+        advance(gather([run.trajectory for run in going]), predictions, MEMORY)
         for run, prediction in zip(going, torch.split(predictions, 1), strict=True):
             run.step(prediction)
             assert_same(run.trajectory.latents, run.latents)
@@ -102,9 +108,76 @@ def test_where_nobody_takes_noise_none_is_drawn() -> None:
 def test_tensors_of_before_stay_as_they_are(num_rows: int) -> None:
     """What is decoded beside the steps still reads them."""
     trajectories = [make_trajectory(PROTOTYPES.get("unipc"), num_steps=3, seed=seed) for seed in range(num_rows)]
-    advance(gather(trajectories), torch.ones(num_rows, *SHAPE[1:]))
+    advance(gather(trajectories), torch.ones(num_rows, *SHAPE[1:]), MEMORY)
     kept = [(each.latents, each.latents.clone(), each.x0, each.x0.clone()) for each in trajectories]
-    advance(gather(trajectories), torch.ones(num_rows, *SHAPE[1:]))
+    advance(gather(trajectories), torch.ones(num_rows, *SHAPE[1:]), MEMORY)
     for latents, latents_before, x0, x0_before in kept:
         assert torch.equal(latents, latents_before)
         assert torch.equal(x0, x0_before)
+
+
+class Cramped:
+    """In place of a function, runs out of memory so many times; before that it has done its work."""
+
+    def __init__(self, times: int, work: Callable[..., Any]) -> None:
+        self._times = times
+        self._work = work
+
+    def __call__(self, *args: Any) -> Any:
+        result = self._work(*args)
+        if self._times:
+            self._times -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+        return result
+
+
+def mixed_trajectories() -> list[Trajectory]:
+    kinds = [*(PROTOTYPES.get(name) for name in SAMPLERS), CLIPPING]
+    return [make_trajectory(kind, num_steps=4, seed=seed) for seed, kind in enumerate(kinds)]
+
+
+def step_twice(trajectories: Sequence[Trajectory], memory: Memory = MEMORY) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        advance(gather(trajectories), torch.randn((len(trajectories), *SHAPE[1:]), generator=generator), memory)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_where_memory_runs_out_each_takes_its_step_once(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed, disturbed = mixed_trajectories(), mixed_trajectories()
+    step_twice(undisturbed)
+    monkeypatch.setattr(stepping, "next_states", Cramped(times, stepping.next_states))
+    memory = Memory(lambda: False)
+    step_twice(disturbed, memory)
+    assert memory.take_halvings() == times
+    for actual, expected in zip(disturbed, undisturbed, strict=True):
+        assert actual.steps_done == 2
+        assert_same(actual.state, expected.state)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_that_runs_out_of_memory_takes_its_step_once(
+    name: SamplerName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a course that is not linear. What the first try drew and noted is undone."""
+    undisturbed, disturbed = (make_trajectory(PROTOTYPES.get(name), num_steps=4, seed=1) for _ in range(2))
+    for each in (undisturbed, disturbed):
+        each.sampler = make_sampler(PROTOTYPES.get(name), 4)
+    step_twice([undisturbed])
+    assert disturbed.sampler is not None
+    monkeypatch.setattr(disturbed.sampler, "_x0_of", Cramped(1, disturbed.sampler._x0_of))
+    step_twice([disturbed], Memory(lambda: True))
+    assert torch.equal(disturbed.state, undisturbed.state)
+
+
+def test_who_does_not_fit_even_alone_is_told_and_stays_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    trajectories = mixed_trajectories()
+    before = [each.state for each in trajectories]
+    monkeypatch.setattr(stepping, "next_states", Cramped(100, stepping.next_states))
+    stuck = advance(gather(trajectories), torch.ones(len(trajectories), *SHAPE[1:]), MEMORY)
+    *linear, clipping = trajectories
+    assert [trajectory for trajectory, _ in stuck] == linear
+    assert [(each.steps_done, each.state is state) for each, state in zip(linear, before, strict=False)] == [
+        (0, True)
+    ] * len(linear)
+    assert clipping.steps_done == 1  # its sampler needs no more than its own row

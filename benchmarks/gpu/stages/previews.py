@@ -1,7 +1,7 @@
 """What previews and pictures cost: the decodes by themselves, and what is left of the throughput beside them."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from benchmarks.gpu.tables import milliseconds
 from benchmarks.gpu.tasks import Known, Task
 from benchmarks.gpu.timing import Work, interleaved
 from benchmarks.tables import table as table_of
-from scheduler.sdxl.aside import Aside, Inline, choose_aside
+from scheduler.sdxl.aside import Aside, Inline, between_steps, choose_aside
 from scheduler.sdxl.decode import decode
 from scheduler.sdxl.preview import MAX_HALVINGS, PreviewDecoder
 from scheduler.sdxl.weights import Model
@@ -33,6 +33,13 @@ MOST_ROUNDS = 3
 """Of the costs: there are many kinds, and each runs for as long as a request."""
 NOTHING = "nothing decoded"
 PICTURES_ONLY = "pictures"
+BETWEEN = "between steps"
+ASIDES: dict[str, Callable[[torch.device], Aside]] = {
+    "inline": lambda _: Inline(),
+    "side stream": choose_aside,
+    BETWEEN: between_steps,
+}
+"""Where decodes are made; on a CPU there is only one place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +62,7 @@ def tasks(scale: Scale) -> list[Task]:
         Task(f"preview decodes {side}", 1, 20, partial(measure_previews, side=side)) for side in scale.sizes[:2]
     ]
     pictures = [Task(f"full decodes {side}", 1, 30, partial(measure_pictures, side=side)) for side in scale.sizes[:2]]
-    compiled = [
-        Task(f"compiled decodes {side}", 2, 150, partial(measure_compiled, side=side)) for side in scale.sizes[:2]
-    ]
-    return [costs[0], *previews, *pictures, *costs[1:], *(compiled if "compile" in scale.rungs else [])]
+    return [costs[0], *previews, *pictures, *costs[1:]]
 
 
 def _cost_task(side: int, rows: int) -> Task:
@@ -87,13 +91,6 @@ def measure_pictures(lab: Lab, side: int) -> list[Point]:
     return _full_decodes(lab, side, vaes | {"float32": copy.deepcopy(vae).to(torch.float32)})
 
 
-def measure_compiled(lab: Lab, side: int) -> list[Point]:
-    plain = _channels_last(lab.model().pipe.vae)
-    compiled = copy.deepcopy(plain)
-    compiled.decoder = torch.compile(compiled.decoder, dynamic=False)
-    return _full_decodes(lab, side, {f"{lab.dtype}, channels last": plain, f"{lab.dtype}, compiled": compiled})
-
-
 def measure_cost(lab: Lab, side: int, rows: int) -> list[Point]:
     """Every kind has an engine and a batch of its own; they take turns, as many steps at a time as a request has."""
     model = lab.fast(lab.speedups, [side], [rows])
@@ -113,14 +110,18 @@ def measure_cost(lab: Lab, side: int, rows: int) -> list[Point]:
 
 
 def kinds(device: torch.device, side: int) -> list[Kind]:
-    """Nothing; pictures alone; previews at every 5th step and at every step, of the usual and of the full size."""
-    asides = ["inline", "side stream"] if device.type == "cuda" else ["inline"]
+    """Nothing; pictures alone; previews at every 5th step and at every step, of the usual and of the full size.
+
+    Between steps it is pictures that matter, so there previews are of the usual size alone.
+    """
+    asides = list(ASIDES) if device.type == "cuda" else ["inline"]
     sizes = list(dict.fromkeys((min(USUAL, side), side)))
     previews = [
         Kind(f"every {'step' if every == 1 else '5th step'}, {size} pixels", aside, every, size)
         for every in (5, 1)
         for size in sizes
         for aside in asides
+        if aside != BETWEEN or size == sizes[0]
     ]
     return [Kind(NOTHING, ""), *(Kind(PICTURES_ONLY, aside) for aside in asides), *previews]
 
@@ -134,7 +135,7 @@ def table(known: Known) -> str:
 def cost(point: Point, points: Sequence[Point]) -> list[float]:
     """Of the throughput, by round: what previews take beside the pictures alone, pictures beside nothing.
 
-    Previews in a side stream are compared with pictures in a side stream.
+    What is made in a side stream is compared with pictures in a side stream, and so on.
     """
     kind = str(point.what["kind"])
     aside = kind.rpartition(", ")[2]
@@ -148,8 +149,8 @@ def cost(point: Point, points: Sequence[Point]) -> list[float]:
 def _start(lab: Lab, model: Model, kind: Kind, side: int, rows: int) -> Rolling:
     num_steps = ENDLESS_STEPS if kind.what == NOTHING else lab.scale.num_steps
     params = make_params(side, num_steps, preview_every=kind.preview_every, preview_size=kind.preview_size)
-    aside: Aside = Inline() if kind.aside == "inline" else choose_aside(lab.device)
-    return Rolling(lab.engine(model, rows, aside), params, rows // 2, lab.scale.num_steps)
+    aside = ASIDES.get(kind.aside, choose_aside)
+    return Rolling(lab.engine(model, rows, aside(lab.device)), params, rows // 2, lab.scale.num_steps)
 
 
 def _full_decodes(lab: Lab, side: int, vaes: Mapping[str, Any]) -> list[Point]:
@@ -186,7 +187,7 @@ def _cost_table(points: Sequence[Point]) -> str:
         for point in chosen
     ]
     header = ("size", "rows", "beside the steps", "ms a step", "images/s", "cost")
-    note = "Costs: of pictures against nothing, of previews against pictures alone, in the same stream."
+    note = "Costs: of pictures against nothing, of previews against pictures alone, made in the same way."
     return f"{table_of(header, rows)}\n\n{note}" if rows else ""
 
 

@@ -21,6 +21,7 @@ from benchmarks.gpu.timing import Work, interleaved, synchronize
 from benchmarks.tables import table as table_of
 from scheduler.request import Request
 from scheduler.sdxl.admission import Admission
+from scheduler.sdxl.memory import Memory
 from scheduler.sdxl.rows import gather
 from scheduler.sdxl.step_engine import StepEngine
 from scheduler.sdxl.stepping import advance
@@ -50,16 +51,14 @@ def tasks(scale: Scale) -> list[Task]:
     """A step is hardest to keep free of gaps where it is short, so few rows are looked at too."""
     shapes = list(dict.fromkeys([*scale.first, (scale.first[-1][0], scale.rows[1])]))
     steps = [
-        Task(f"step {side}, {rows} rows", 1, 40, partial(measure_step, side=side, rows=rows)) for side, rows in shapes
-    ]
-    profiles = [
-        Task(f"profile {side}, {rows} rows", 1, 40, partial(measure_profile, side=side, rows=rows))
+        Task(f"{name} {side}, {rows} rows", 1, 60, partial(work, side=side, rows=rows))
         for side, rows in shapes
+        for name, work in (("step", measure_step), ("profile", measure_profile))
     ]
     side, rows = scale.first[-1]
     samplers = Task(f"samplers {side}, {rows} rows", 1, 40, partial(measure_samplers, side=side, rows=rows))
     trajectories = Task(f"trajectories {side}, {rows} rows", 1, 20, partial(measure_rows, side=side, rows=rows))
-    return [*steps, *profiles, trajectories, samplers]
+    return [*steps, trajectories, samplers]
 
 
 @torch.inference_mode()
@@ -106,7 +105,7 @@ def measure_rows(lab: Lab, side: int, rows: int) -> list[Point]:
 
 
 def _advance(trajectories: Sequence[Trajectory], predictions: Tensor) -> None:
-    advance(gather(trajectories), predictions)
+    advance(gather(trajectories), predictions, Memory(lambda: False))
 
 
 def measure_profile(lab: Lab, side: int, rows: int) -> list[Point]:
