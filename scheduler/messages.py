@@ -20,17 +20,21 @@ class Speedups(msgspec.Struct, frozen=True, kw_only=True):
     `compile` and `cuda_graphs` need shapes that do not vary: rows are padded, see `scheduler/padding.py`. `warm_sizes`
     are the widths and heights in pixels that they are made ready for at start, by default the model's own; `warm_rows`
     the numbers of rows, by default powers of two and 1.5 times those. What they are not ready for runs as without them.
-    `warm_vae` and `warm_text` are for the VAE's decoder and the text encoders too. `float8` is for the linear layers of
-    the UNet's transformers, and does change the picture.
+    `warm_vae`, `warm_previews` and `warm_text` are for the VAE's decoder, the tiny VAE and the text encoders too, and
+    `cudnn_benchmark` for the convolutions of all that is made ready. `float8` is for the linear layers of the UNet's
+    transformers, and does change the picture.
     """
 
     channels_last: bool = False
     fuse_qkv: bool = False
-    attention: Literal["auto", "flash", "cudnn", "efficient", "math"] = "auto"  # auto: PyTorch chooses
+    # auto: PyTorch chooses; fastest: for each shape the one that was fastest when the worker started
+    attention: Literal["auto", "fastest", "flash", "cudnn", "efficient", "math"] = "auto"
     compile: Literal["off", "default", "max-autotune"] = "off"
     cuda_graphs: bool = False
     float8: bool = False
+    cudnn_benchmark: bool = False
     warm_vae: bool = False
+    warm_previews: bool = False
     warm_text: bool = False
     warm_sizes: tuple[tuple[int, int], ...] = ()
     warm_rows: tuple[int, ...] = ()

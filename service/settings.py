@@ -117,16 +117,20 @@ class SpeedSettings(ModelSettings):
     """Lay the networks' tensors out with the channels last, as convolutions on tensor cores want them."""
     fuse_qkv: bool = False
     """One multiplication for query, key and value of the UNet's attention."""
-    attention: Literal["auto", "flash", "cudnn", "efficient", "math"] = "auto"
-    """Which of PyTorch's kernels the UNet's attention runs in; auto leaves the choice to PyTorch."""
+    attention: Literal["auto", "fastest", "flash", "cudnn", "efficient", "math"] = "auto"
+    """Which of PyTorch's kernels the UNet's attention runs in; fastest times them for each shape at start."""
     compile: Annotated[Literal["off", "default", "max-autotune"], Bare("default")] = "off"
     """Compile the UNet before the service is ready, for a few batch sizes; rows are padded to them. Alone: default."""
     cuda_graphs: bool = False
     """Record the UNet's kernels as CUDA graphs for the same batch sizes, so that none waits for the program."""
     float8: bool = False
     """Multiply in float8 in the UNet's transformers; the pictures change somewhat."""
+    cudnn_benchmark: bool = False
+    """Let cuDNN time its kernels for the convolutions of all that is compiled or recorded, and take the fastest."""
     warm_vae: bool = False
     """Compile or record the VAE's decoder too."""
+    warm_previews: bool = False
+    """Compile or record the decoder of previews too."""
     warm_text: bool = False
     """Compile or record the text encoders too."""
     warm_sizes: Annotated[tuple[tuple[int, int], ...], NoDecode, BeforeValidator(parse_sizes), Repeated("WxH")] = ()

@@ -27,6 +27,12 @@ def require_path(path: Path, remedy: str) -> None:
         _lacking(f"{path.name} is not there ({remedy})")
 
 
+def require(is_there: bool, reason: str) -> None:
+    """As `require_tool`, for anything else: `reason` tells what is lacking."""
+    if not is_there:
+        _lacking(reason)
+
+
 def _lacking(reason: str) -> NoReturn:
     if os.environ.get(REQUIRE_TOOLS) == "1":
         pytest.fail(f"{reason}, and {REQUIRE_TOOLS}=1 asks for it")

@@ -7,7 +7,7 @@ is measured, and is not measured again: a second start goes on where the first o
 
     python -m benchmarks.gpu --budget 560                       # the plan: as much as fits, the most telling first
     python -m benchmarks.gpu --stage steps --seconds 240        # one stage
-    python -m benchmarks.gpu --small --stage steps parity       # first: that all is there
+    python -m benchmarks.gpu --stage smoke                      # first: that all works
     python -m benchmarks.gpu --stage serve --speedups '{{"compile": "default"}}'
     python -m benchmarks.gpu --report benchmarks/results/gpu.json   # tables and plots, on any machine
 

@@ -4,9 +4,9 @@ import copy
 import dataclasses
 import gc
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from unittest.mock import patch
@@ -23,10 +23,12 @@ from scheduler.request import GenerateParams, Request, Status
 from scheduler.sdxl import warming
 from scheduler.sdxl.aside import Aside
 from scheduler.sdxl.device import DTYPES
+from scheduler.sdxl.networks import Wrap
 from scheduler.sdxl.prototypes import Prototypes
 from scheduler.sdxl.speedups import apply
 from scheduler.sdxl.step_engine import StepEngine
 from scheduler.sdxl.warmed import Call
+from scheduler.sdxl.warming import Shape
 from scheduler.sdxl.weights import Model, load_model
 
 PLAIN = Speedups()
@@ -110,6 +112,13 @@ class Lab:
         wanted = msgspec.structs.replace(speedups, warm_sizes=sizes, warm_rows=tuple(rows))
         with patch.object(warming, "never_again", strict):
             return apply(self.copy(dtype), wanted, max_rows=max(rows), progress=self.say)
+
+    def ready(self, speedups: Speedups, shapes_of: Callable[[Wrap], Iterable[Shape]]) -> None:
+        """Compiles or records these shapes, and nothing else of their model."""
+        with patch.object(warming, "never_again", strict), warming.getting_ready(self.device):
+            shapes = list(shapes_of(partial(warming.wrapped, speedups)))
+            if len(warming.warm_all(shapes, self.device, "making ready", self.say)) < len(shapes):
+                raise MemoryError("the memory does not hold all shapes")
 
     def engine(self, model: Model, num_rows: int, aside: Aside | None = None) -> StepEngine:
         """One whose batches may have so many rows, whatever they take."""

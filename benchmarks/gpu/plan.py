@@ -10,18 +10,20 @@ from functools import partial
 from benchmarks.environment import ROOT
 from benchmarks.gpu.lab import Lab
 from benchmarks.gpu.scale import Scale
-from benchmarks.gpu.stages import ceiling, fp8, layout, memory, parity, previews, sampler, serve, steps
+from benchmarks.gpu.stages import ceiling, fp8, layout, memory, parity, parts, previews, sampler, serve, smoke, steps
 from benchmarks.gpu.store import GpuResults, Store
 from benchmarks.gpu.tasks import Level, Stage, Task
 from benchmarks.tables import environment_line
 from scheduler.engine import describe
 
 STAGES: dict[str, Stage] = {
+    "smoke": Stage("whether all that depends on the device works", smoke.tasks, smoke.table, 105),
     "ceiling": Stage("what the card can do: matrix products, copies, single layers", ceiling.tasks, ceiling.table, 75),
-    "steps": Stage("seconds of a UNet call by rows, size and rung of the ladder", steps.tasks, steps.table, 240),
+    "steps": Stage("seconds of a UNet call by rows, size and rung of the ladder", steps.tasks, steps.table, 300),
     "parity": Stage("step batching against the pipeline call", parity.tasks, parity.table, 240),
-    "sampler": Stage("what a step takes beside the UNet; kernels and gaps", sampler.tasks, sampler.table, 90),
+    "sampler": Stage("what a step takes beside the UNet; kernels and gaps", sampler.tasks, sampler.table, 130),
     "previews": Stage("decodes by themselves, and their cost in throughput", previews.tasks, previews.table, 180),
+    "parts": Stage("text encoders and VAEs, compiled and recorded", parts.tasks, parts.table, 120),
     "serve": Stage("the whole service under load", serve.tasks, serve.table, 560),
     "memory": Stage("peak memory by rows and size", memory.tasks, memory.table, 60),
     "layout": Stage("from a service's start to ready, from a sharded folder", layout.tasks, layout.table, 200),

@@ -17,6 +17,8 @@ class Rung:
 
 
 _FUSED = Speedups(channels_last=True, fuse_qkv=True)
+_FASTEST = Speedups(channels_last=True, fuse_qkv=True, attention="fastest")
+_COMPILED = Speedups(channels_last=True, fuse_qkv=True, attention="fastest", compile="default")
 
 
 def _on(speedups: Speedups, **changes: object) -> Speedups:
@@ -29,12 +31,13 @@ RUNGS: dict[str, Rung] = {
     "float16": Rung(Speedups(), "eager", dtype="float16"),
     "channels_last": Rung(Speedups(channels_last=True), "eager"),
     "fused QKV": Rung(_FUSED, "channels_last"),
-    "flash attention": Rung(_on(_FUSED, attention="flash"), "fused QKV"),
-    "cuDNN attention": Rung(_on(_FUSED, attention="cudnn"), "fused QKV"),
-    "efficient attention": Rung(_on(_FUSED, attention="efficient"), "fused QKV"),
-    "CUDA graphs": Rung(_on(_FUSED, cuda_graphs=True), "fused QKV"),
-    "compile": Rung(_on(_FUSED, compile="default"), "fused QKV"),
-    "compile, CUDA graphs": Rung(_on(_FUSED, compile="default", cuda_graphs=True), "compile"),
-    "max-autotune": Rung(_on(_FUSED, compile="max-autotune"), "compile"),
-    "float8": Rung(_on(_FUSED, compile="default", float8=True), "compile"),
+    "fastest attention": Rung(_FASTEST, "fused QKV"),
+    "CUDA graphs": Rung(_on(_FASTEST, cuda_graphs=True), "fastest attention"),
+    "compile": Rung(_COMPILED, "fastest attention"),
+    "compile, channels first": Rung(_on(_COMPILED, channels_last=False), "compile"),
+    "compile, PyTorch's attention": Rung(_on(_COMPILED, attention="auto"), "compile"),
+    "compile, cuDNN's search": Rung(_on(_COMPILED, cudnn_benchmark=True), "compile"),
+    "compile, CUDA graphs": Rung(_on(_COMPILED, cuda_graphs=True), "compile"),
+    "max-autotune": Rung(_on(_COMPILED, compile="max-autotune"), "compile"),
+    "float8": Rung(_on(_COMPILED, float8=True), "compile"),
 }

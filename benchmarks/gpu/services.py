@@ -17,8 +17,8 @@ MODES: dict[str, tuple[str, ...]] = {
 }
 """With no more rows than it can have: for more it need not be made ready."""
 FAKE = ("--engine", "fake", "--fake-step-ms", "5")
-WARM_ROWS = (2, 8, 16, 32)
-"""That a service is made ready for which has to be: each takes a minute of the compiler."""
+WARM_ROWS = (8, 16, 32)
+"""That a service is made ready for which has to be: each takes a minute of the compiler. Under load fewer are rare."""
 
 Kind = tuple[str, int]
 """A mode, and the side of the pictures."""

@@ -15,8 +15,8 @@ KERNELS = {
 
 
 def with_attention(network: Network, kind: str) -> Network:
-    """The network with that kernel alone: it raises where the kernel cannot be used. "auto" leaves it to PyTorch."""
-    if kind == "auto":
+    """The network with that kernel alone: it raises where the kernel cannot be used. No other kind changes it."""
+    if kind not in KERNELS:
         return network
 
     def run(*args: Any, **kwargs: Any) -> Any:

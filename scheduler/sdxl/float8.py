@@ -53,6 +53,18 @@ def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x / scale).to(FLOAT8), scale
 
 
+@torch.inference_mode()
+def multiplies(device: torch.device) -> bool:
+    """Whether this PyTorch can: not each of its versions does on every kind of device."""
+    side = 8 * MULTIPLE
+    linear = nn.Linear(side, side, device=device, dtype=torch.bfloat16)
+    try:
+        Float8Linear(linear)(torch.zeros(side, side, device=device, dtype=torch.bfloat16))
+    except RuntimeError:
+        return False
+    return True
+
+
 def use_float8(unet: nn.Module) -> None:
     """For the linear layers of the transformers: nearly all the multiplying, and none of the embedding of timesteps."""
     blocks = [module for module in unet.modules() if type(module).__name__ == "Transformer2DModel"]

@@ -1,11 +1,12 @@
 """How much of a device's memory is in use, and what the work on it takes at its most."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
 
 from scheduler.messages import DeviceMemory, StepPeak
+from scheduler.padding import padded
 from scheduler.sdxl.decode import decode
 from scheduler.sdxl.memory import is_out_of_memory
 from scheduler.sdxl.pictures import CHUNK_LATENT_PIXELS
@@ -13,12 +14,14 @@ from scheduler.sdxl.weights import Model
 
 cuda: Any = torch.cuda  # partly untyped
 
+COMMON_POOL = (0, 0)  # of the allocator's memory; CUDA graphs have pools of their own
+
 
 class Gauge(Protocol):
     """A device's memory as this process sees it, in bytes."""
 
     def available(self) -> int:
-        """What the process may have: what it has, and what nobody has."""
+        """What the process may have: what it has, but for what only recorded graphs may use, and what nobody has."""
         ...
 
     def in_use(self) -> int:
@@ -40,7 +43,7 @@ class CudaGauge:
 
     def available(self) -> int:
         free, _ = cuda.mem_get_info(self._device)
-        return int(free + cuda.memory_reserved(self._device))
+        return int(free + cuda.memory_reserved(self._device) - self._kept_for_graphs())
 
     def in_use(self) -> int:
         return int(cuda.memory_allocated(self._device))
@@ -51,6 +54,12 @@ class CudaGauge:
     def peak(self) -> int:
         cuda.synchronize(self._device)
         return int(cuda.max_memory_allocated(self._device))
+
+    def _kept_for_graphs(self) -> int:
+        """Free for the recorded graphs that work in it, and for nobody else."""
+        segments = [each for each in cuda.memory_snapshot() if each["device"] == self._device.index]
+        own = [each for each in segments if tuple(each["segment_pool_id"]) != COMMON_POOL]
+        return sum(each["total_size"] - each["allocated_size"] for each in own)
 
 
 class NoGauge:
@@ -83,6 +92,7 @@ def taken(gauge: Gauge, work: Callable[[], object]) -> int:
 
 def measure_memory(model: Model, gauge: Gauge, step_peaks: Sequence[StepPeak]) -> DeviceMemory | None:
     """What there is of memory, and what the model takes of it; None where that cannot be told."""
+    step_peaks = (*_not_ready(model, step_peaks), *model.ready_peaks)
     if not gauge.available() or not step_peaks:
         return None
     size = model.default_size
@@ -96,10 +106,19 @@ def measure_memory(model: Model, gauge: Gauge, step_peaks: Sequence[StepPeak]) -
     return DeviceMemory(
         available=gauge.available(),
         resting=gauge.in_use(),
-        step_peaks=tuple(step_peaks),
+        step_peaks=step_peaks,
         decode_peak=peak,
         decode_pixels=num_pictures * size**2,
     )
+
+
+def _not_ready(model: Model, peaks: Sequence[StepPeak]) -> Iterator[StepPeak]:
+    """Without those of steps that are padded to one that was made ready: a recorded one takes nothing any more."""
+    counts = {width * height: set(counts) for (width, height), counts in model.row_counts.items()}
+    for peak in peaks:
+        ready = counts.get(peak.pixels, set())
+        if padded(peak.rows, sorted(ready)) not in ready:
+            yield peak
 
 
 @torch.inference_mode()

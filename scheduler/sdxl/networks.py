@@ -3,21 +3,46 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from scheduler.sdxl.untyped import Pipeline
 from scheduler.sdxl.warmed import Network, Warmed
 
 Wrap = Callable[[Network], Warmed]
 
 
-def replace_unet(unet: Any, wrap: Wrap) -> Warmed:
-    """Wraps sample, timesteps, tokens, pooled, time ids and, for a distilled UNet, guidance embeddings -> noise."""
-    original = unet.forward
+Input = tuple[tuple[int, ...], torch.dtype]
+"""The shape and the dtype of a tensor."""
 
-    def on_rows(
+
+def unet_inputs(pipe: Pipeline, size: tuple[int, int], rows: int) -> list[Input]:
+    """What `on_rows` takes for pictures of that width and height."""
+    unet, sides = pipe.unet, latent_sides(pipe, size)
+    inputs: list[Input] = [
+        ((rows, unet.config.in_channels, *sides), unet.dtype),
+        ((rows,), torch.float32),
+        ((rows, pipe.tokenizer_2.model_max_length, unet.config.cross_attention_dim), unet.dtype),
+        ((rows, pipe.text_encoder_2.config.projection_dim), unet.dtype),
+        ((rows, 6), unet.dtype),
+    ]
+    if unet.config.time_cond_proj_dim is not None:
+        inputs.append(((rows, unet.config.time_cond_proj_dim), unet.dtype))
+    return inputs
+
+
+def latent_sides(pipe: Pipeline, size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a picture -> height and width of its latents."""
+    return size[1] // pipe.vae_scale_factor, size[0] // pipe.vae_scale_factor
+
+
+def on_rows(forward: Callable[..., Any]) -> Network:
+    """A UNet's sample, timesteps, tokens, pooled, time ids and, for a distilled one, guidance embeddings -> noise."""
+
+    def run(
         sample: Tensor, timesteps: Tensor, tokens: Tensor, pooled: Tensor, time_ids: Tensor, cond: Tensor | None = None
     ) -> Tensor:
-        noise: Tensor = original(
+        noise: Tensor = forward(
             sample,
             timesteps,
             encoder_hidden_states=tokens,
@@ -27,7 +52,12 @@ def replace_unet(unet: Any, wrap: Wrap) -> Warmed:
         )[0]
         return noise
 
-    wrapped = wrap(on_rows)
+    return run
+
+
+def replace_unet(unet: Any, wrap: Wrap) -> Warmed:
+    """Wraps what `on_rows` makes of it."""
+    wrapped = wrap(on_rows(unet.forward))
 
     def forward(
         sample: Tensor,
@@ -47,7 +77,7 @@ def replace_unet(unet: Any, wrap: Wrap) -> Warmed:
 
 
 def replace_vae_decoder(vae: Any, wrap: Wrap) -> Warmed:
-    """Wraps latents [n, channels, h/8, w/8] -> pictures [n, 3, h, w]."""
+    """Wraps latents [n, channels, h/8, w/8] -> pictures [n, 3, h, w]; smaller ones where it is a tiny VAE's."""
     vae.decoder.forward = wrapped = wrap(vae.decoder.forward)
     return wrapped
 

@@ -28,17 +28,17 @@ class PreviewDecoder:
     def __init__(self, tiny_vae: TinyVae) -> None:
         lay_out(tiny_vae)
         num_smaller = min(MAX_HALVINGS, len(_upsamplings(tiny_vae)))
-        self._decoders = [tiny_vae, *(_smaller(tiny_vae, times) for times in range(1, num_smaller + 1))]
+        self.decoders = [tiny_vae, *(_smaller(tiny_vae, times) for times in range(1, num_smaller + 1))]
 
     def num_halvings(self, params: GenerateParams) -> int:
         """How often a preview's sides may be halved without being smaller than asked for."""
         longest = max(params.width, params.height)
-        fitting = [times for times in range(len(self._decoders)) if longest >> times >= params.preview_size]
+        fitting = [times for times in range(len(self.decoders)) if longest >> times >= params.preview_size]
         return max(fitting, default=0)
 
     def decode(self, x0: Tensor, num_halvings: int) -> Decoded:
         """[n, 4, h/8, w/8] fp32 x0 latents -> pixels [n, h, w, 3], both sides halved as often as told."""
-        return decode(self._decoders[num_halvings], x0)
+        return decode(self.decoders[num_halvings], x0)
 
 
 def _upsamplings(tiny_vae: TinyVae) -> list[int]:

@@ -3,15 +3,19 @@
 import shutil
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
+from sysconfig import get_path
 from typing import Any
 
 import torch
 
 from scheduler.engine import LoadError
 from scheduler.messages import Speedups
-from scheduler.sdxl.attention import with_attention
-from scheduler.sdxl.float8 import CAPABILITY, use_float8
-from scheduler.sdxl.warming import make_ready
+from scheduler.sdxl.attention import KERNELS, with_attention
+from scheduler.sdxl.compiled import texts_compile
+from scheduler.sdxl.fastest_attention import CANDIDATES, use_fastest
+from scheduler.sdxl.float8 import CAPABILITY, multiplies, use_float8
+from scheduler.sdxl.warming import make_ready, warm_sizes
 from scheduler.sdxl.weights import MIN_SIZE, Model
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -30,9 +34,11 @@ def apply(model: Model, speedups: Speedups, *, max_rows: int, progress: Progress
         fuse_qkv(model.pipe.unet)
     if speedups.float8:
         use_float8(model.pipe.unet)
+    if speedups.attention == "fastest":
+        use_fastest(model, warm_sizes(model, speedups), max_rows, progress)
     if speedups.compile != "off" or speedups.cuda_graphs:
         return make_ready(model, speedups, max_rows, progress)
-    if speedups.attention != "auto":
+    if speedups.attention in KERNELS:
         model.pipe.unet.forward = with_attention(model.pipe.unet.forward, speedups.attention)
     return model
 
@@ -52,16 +58,21 @@ def _reasons(model: Model, speedups: Speedups) -> Iterator[str]:
     is_cuda = model.device.type == "cuda"
     if speedups.cuda_graphs and not is_cuda:
         yield f"--cuda-graphs needs a CUDA device, the model is on {model.device}: leave it out"
+    if speedups.attention == "fastest" and model.device.type not in CANDIDATES:
+        yield "--attention fastest is for CUDA devices and CPUs: use auto"
     if speedups.attention in ("cudnn", "efficient") and not is_cuda:
         yield f"--attention {speedups.attention} needs a CUDA device, the model is on {model.device}: use auto"
     if speedups.attention in ("flash", "cudnn") and is_cuda and model.dtype == torch.float32:
         yield f"--attention {speedups.attention} needs --dtype bfloat16 or float16"
+    if speedups.cudnn_benchmark and not (is_cuda and (speedups.cuda_graphs or speedups.compile != "off")):
+        yield "--cudnn-benchmark is for what --compile or --cuda-graphs make ready on a CUDA device: leave it out"
     if speedups.float8 and model.dtype != torch.bfloat16:
         yield f"--float8 needs --dtype bfloat16, the model is in {model.dtype_name}"
     if speedups.float8 and is_cuda and torch.cuda.get_device_capability(model.device) < CAPABILITY:
         yield "--float8 needs a card of compute capability 8.9 or higher (Ada, Hopper, Blackwell): leave it out"
     if speedups.compile != "off":
         yield from _lacking(model.device)
+    yield from _too_old(model, speedups)
     yield from (reason for size in speedups.warm_sizes if (reason := _wrong_size(model, *size)))
 
 
@@ -71,8 +82,18 @@ def _lacking(device: torch.device) -> Iterator[str]:
         yield "--compile is for CUDA devices and CPUs: leave it out"
     if not any(map(shutil.which, COMPILERS)):
         yield f"--compile needs a C++ compiler ({', '.join(COMPILERS)}): install one, or leave it out"
+    if device.type == "cpu" and not Path(get_path("include"), "Python.h").exists():
+        yield "--compile on a CPU needs Python.h (in Debian, from python3-dev): install it, or leave it out"
     if device.type == "cuda" and find_spec("triton") is None:
         yield "--compile needs triton on a CUDA device: pip install triton, or leave it out"
+
+
+def _too_old(model: Model, speedups: Speedups) -> Iterator[str]:
+    """What this PyTorch cannot do, or not on this device."""
+    if speedups.float8 and not multiplies(model.device):
+        yield f"--float8 on {model.device} needs a newer PyTorch than {torch.__version__}: take one, or leave it out"
+    if speedups.compile != "off" and speedups.warm_text and not texts_compile():
+        yield f"--warm-text with --compile needs a newer PyTorch than {torch.__version__}: take one, or leave it out"
 
 
 def _wrong_size(model: Model, width: int, height: int) -> str | None:

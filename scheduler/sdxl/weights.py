@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from scheduler.engine import LoadError
-from scheduler.messages import DeviceMemory, ModelInfo, StepTime, WorkerConfig
+from scheduler.messages import DeviceMemory, ModelInfo, StepPeak, StepTime, WorkerConfig
 from scheduler.padding import padded
 from scheduler.postcard import bundled_model
 from scheduler.request import GenerateParams, SamplerName
 from scheduler.sdxl.device import choose_device, choose_dtype, notes
 from scheduler.sdxl.loras import fuse_loras
 from scheduler.sdxl.pretrained import HUB_ID, Reader
-from scheduler.sdxl.preview import check_fit, find_preview_model
+from scheduler.sdxl.preview import PreviewDecoder, check_fit, find_preview_model
 from scheduler.sdxl.prototypes import Prototypes
 from scheduler.sdxl.sampler import Sampler
 from scheduler.sdxl.untyped import NoiseSampler, Pipeline, TinyVae, Vae
@@ -39,6 +39,7 @@ class MemoryReading:
 class Model:
     """`step_times` are there once it is calibrated, and `memory_use` where that can be measured. `row_counts`: the
     numbers of rows that UNet calls are padded to, by width and height of the picture; other sizes are not padded.
+    `ready_peaks`: what memory steps took of sizes and rows that were made ready. `preview_decoder`: if it was, too.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Model:
     dtype: torch.dtype
     step_times: tuple[StepTime, ...] = ()
     row_counts: Mapping[tuple[int, int], Sequence[int]] = field(default_factory=dict)
+    ready_peaks: Sequence[StepPeak] = ()
+    preview_decoder: PreviewDecoder | None = None
     memory_use: DeviceMemory | None = None
     memory_reading: MemoryReading = field(default_factory=MemoryReading, compare=False, repr=False)
 

@@ -13,9 +13,11 @@ from scheduler.engine import Engine
 from scheduler.messages import WorkerConfig
 from scheduler.postcard import bundled_model
 from scheduler.sdxl import load
+from scheduler.sdxl.float8 import multiplies
 from scheduler.sdxl.hush import hush_libraries
 from tests.models import save_tiny_sdxl
 from tests.sdxl.oracle import Oracle
+from tests.tools import require
 
 hush_libraries()
 torch.set_num_threads(2)
@@ -47,6 +49,11 @@ def load_engine() -> LoadEngine:
         return load(WorkerConfig(**fields), progress=lambda _: None)  # type: ignore[arg-type]
 
     return load_in_fp32
+
+
+@pytest.fixture(scope="session")
+def needs_float8() -> None:
+    require(multiplies(torch.device("cpu")), f"PyTorch {torch.__version__} multiplies in no float8 on a CPU")
 
 
 @pytest.fixture(scope="session")

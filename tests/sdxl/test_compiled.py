@@ -1,7 +1,10 @@
 """torch.compile with PyTorch's own compiler, for a network that is compiled in seconds."""
 
+from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,13 +12,16 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from torch.nn.functional import gelu, layer_norm
 
-from scheduler.sdxl.compiled import compiled, many_shapes, never_again
+from scheduler.sdxl.compiled import compiled, many_shapes, never_again, searching
 from scheduler.sdxl.speedups import COMPILERS
 from scheduler.sdxl.warmed import Warmed
 from tests.tools import require_tool
 
-# What PyTorch says of itself when its compiler is imported.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+# What PyTorch says of itself when its compiler is imported, and what 2.6 says of its own settings.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Skipping serialization of skipfiles_inline_module_allowlist:UserWarning"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +31,14 @@ def fresh() -> None:
 
 
 @pytest.fixture
-def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Compiles anew, and nothing beforehand that only pays for many networks."""
     require_tool(*COMPILERS)
+    config = import_module("torch._inductor.config")  # here, because to load it takes a second; the versions' differ
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    for name, value in (("cpp_cache_precompile_headers", False), ("compile_threads", 1)):
-        monkeypatch.setattr(f"torch._inductor.config.{name}", value)
+    wanted = {"cpp_cache_precompile_headers": False, "compile_threads": 1}
+    with config.patch({name: value for name, value in wanted.items() if hasattr(config, name)}):
+        yield
 
 
 def network(x: Tensor) -> Tensor:
@@ -77,3 +85,16 @@ def test_what_would_be_compiled_again_runs_as_it_was_written() -> None:
     inputs.resize_(3, 32)
     assert call().shape == (3, 32)
     assert counter.frame_count == 1
+
+
+def test_cudnn_searches_inside_only() -> None:
+    cudnn: Any = torch.backends.cudnn  # untyped
+    assert searching(lambda: cudnn.benchmark)() is True
+    assert cudnn.benchmark is False
+
+
+def test_cudnn_searches_no_longer_where_a_call_fails() -> None:
+    cudnn: Any = torch.backends.cudnn  # untyped
+    with pytest.raises(ZeroDivisionError):
+        searching(lambda: 1 / 0)()
+    assert cudnn.benchmark is False

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -38,6 +39,7 @@ def test_a_row_of_zeros_stays_zero() -> None:
     assert torch.equal(numbers.float() * scale, torch.zeros(1, 16))
 
 
+@pytest.mark.usefixtures("needs_float8")
 @torch.no_grad()
 def test_a_layer_gives_nearly_the_same() -> None:
     x = random(2, 7, 64).bfloat16()
@@ -47,6 +49,7 @@ def test_a_layer_gives_nearly_the_same() -> None:
         assert decibels(linear(x), result) > 28
 
 
+@pytest.mark.usefixtures("needs_float8")
 @torch.no_grad()
 def test_no_row_sees_another() -> None:
     layer, x = Float8Linear(make_linear()), random(3, 64).bfloat16()
@@ -69,6 +72,7 @@ def make_unet() -> nn.Module:
     return unet.to(torch.bfloat16)
 
 
+@pytest.mark.usefixtures("needs_float8")
 @torch.no_grad()
 def test_only_the_transformers_of_a_unet_are_changed() -> None:
     unet = make_unet()

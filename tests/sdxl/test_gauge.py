@@ -1,5 +1,6 @@
 """What is measured of a device's memory at start, and what it leads to."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from scheduler.sdxl.gauge import CudaGauge, NoGauge, choose_gauge, decode_peak, 
 from scheduler.sdxl.weights import load_model
 from tests.sdxl.gauges import BYTES_PER_DECODED_PIXEL, BYTES_PER_ROW_PIXEL, RESTING, STEP_BYTES, CountingGauge
 
+GIB = 2**30
 OWN_PIXELS = 64 * 64
 CHUNK_PIXELS = 512 * 512  # what is decoded at once on a CPU
 
@@ -38,6 +40,43 @@ def test_only_cuda_can_be_measured() -> None:
     assert isinstance(choose_gauge(torch.device("cuda:1")), CudaGauge)
     assert isinstance(choose_gauge(torch.device("cpu")), NoGauge)
     assert isinstance(choose_gauge(torch.device("mps")), NoGauge)
+
+
+class FakeCuda:
+    """8 GiB, of which the allocator has 5: 3 for tensors, the rest half for anything and half for recorded graphs."""
+
+    def mem_get_info(self, _: torch.device) -> tuple[int, int]:
+        return 3 * GIB, 8 * GIB
+
+    def memory_reserved(self, _: torch.device) -> int:
+        return 5 * GIB
+
+    def memory_snapshot(self) -> list[dict[str, object]]:
+        graphs_own, common = (0, 1), (0, 0)
+        return [
+            {"device": 0, "segment_pool_id": common, "total_size": 3 * GIB, "allocated_size": 2 * GIB},
+            {"device": 0, "segment_pool_id": graphs_own, "total_size": 2 * GIB, "allocated_size": GIB},
+            {"device": 1, "segment_pool_id": graphs_own, "total_size": 4 * GIB, "allocated_size": 0},
+        ]
+
+
+def test_what_only_graphs_may_use_is_not_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scheduler.sdxl.gauge.cuda", FakeCuda())
+    assert CudaGauge(torch.device("cuda:0")).available() == 7 * GIB
+
+
+def test_steps_that_are_recorded_count_as_they_were_when_they_were_made_ready(
+    gauge: CountingGauge, tiny_sdxl: Path
+) -> None:
+    """Replayed, they take nothing; other sizes, and more rows, do."""
+    model = load_model(WorkerConfig(model=str(tiny_sdxl), device="cpu", dtype="float32"), lambda _: None)
+    ready = (StepPeak(OWN_PIXELS, 2, 200), StepPeak(OWN_PIXELS, 4, 400))
+    model = dataclasses.replace(model, row_counts={(64, 64): [2, 4]}, ready_peaks=ready)
+    replayed = [StepPeak(OWN_PIXELS, rows, 7) for rows in (1, 2, 3, 4)]
+    other = [StepPeak(OWN_PIXELS, 8, 800), StepPeak(2 * OWN_PIXELS, 2, 390)]
+    memory = measure_memory(model, gauge, [*replayed, *other])
+    assert memory is not None
+    assert memory.step_peaks == (*other, *ready)
 
 
 def test_what_work_takes_is_counted_from_what_is_in_use(gauge: CountingGauge, tiny_sdxl: Path) -> None:

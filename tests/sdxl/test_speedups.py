@@ -9,7 +9,7 @@ from torch import nn
 
 from scheduler.engine import LoadError
 from scheduler.messages import Speedups, WorkerConfig
-from scheduler.sdxl import speedups
+from scheduler.sdxl import fastest_attention, float8, speedups
 from scheduler.sdxl.float8 import Float8Linear
 from scheduler.sdxl.speedups import apply
 from scheduler.sdxl.weights import Model, load_model
@@ -22,7 +22,8 @@ RUNGS = [
     {"fuse_qkv": True},
     {"attention": "flash"},
     {"attention": "math"},
-    {"channels_last": True, "fuse_qkv": True, "attention": "flash"},
+    {"attention": "fastest"},
+    {"channels_last": True, "fuse_qkv": True, "attention": "fastest"},
 ]
 
 
@@ -69,6 +70,22 @@ def test_fused_projections_keep_no_weight_twice(tiny_sdxl: Path) -> None:
     assert not {"to_k", "to_v"} & names
 
 
+def test_attention_is_timed_for_the_sizes_that_matter_with_all_rows(
+    tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surveyed: list[tuple[tuple[int, int], int]] = []
+
+    def note(_: Model, size: tuple[int, int], rows: int) -> dict[object, object]:
+        surveyed.append((size, rows))
+        return {}
+
+    monkeypatch.setattr(fastest_attention, "survey", note)
+    for sizes in ((), ((64, 128), (72, 72))):
+        apply(load(tiny_sdxl), Speedups(attention="fastest", warm_sizes=sizes), max_rows=8)
+    assert surveyed == [((64, 64), 8), ((64, 128), 8), ((72, 72), 8)]
+
+
+@pytest.mark.usefixtures("needs_float8")
 def test_float8_is_for_the_fused_projections_too(tiny_sdxl: Path) -> None:
     model = apply(load(tiny_sdxl, "bfloat16"), Speedups(float8=True, fuse_qkv=True), max_rows=8)
     changed = {
@@ -81,6 +98,10 @@ REFUSED = [
     (Speedups(cuda_graphs=True), "--cuda-graphs needs a CUDA device, the model is on cpu: leave it out"),
     (Speedups(attention="cudnn"), "--attention cudnn needs a CUDA device, the model is on cpu: use auto"),
     (Speedups(attention="efficient"), "--attention efficient needs a CUDA device, the model is on cpu: use auto"),
+    (
+        Speedups(cudnn_benchmark=True, compile="default"),
+        "--cudnn-benchmark is for what --compile or --cuda-graphs make ready on a CUDA device: leave it out",
+    ),
     (Speedups(float8=True), "--float8 needs --dtype bfloat16, the model is in float32"),
     (
         Speedups(compile="default", warm_sizes=((64, 64), (64, 100))),
@@ -102,6 +123,12 @@ def test_without_a_compiler_the_refusal_says_what_to_install(tiny_sdxl: Path, mo
         apply(load(tiny_sdxl), Speedups(compile="default"), max_rows=8)
 
 
+def test_without_pythons_headers_too(tiny_sdxl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speedups, "get_path", lambda _: str(tmp_path))
+    with pytest.raises(LoadError, match=r"--compile on a CPU needs Python\.h \(in Debian, from python3-dev\)"):
+        apply(load(tiny_sdxl), Speedups(compile="default"), max_rows=8)
+
+
 def on_cuda(model: Model, dtype: torch.dtype = torch.bfloat16) -> Model:
     """As if it were on a card; nothing of it is."""
     fields = {name: getattr(model, name) for name in Model.__slots__}
@@ -114,6 +141,25 @@ def test_an_old_card_has_no_float8(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPa
         apply(on_cuda(load(tiny_sdxl, "bfloat16")), Speedups(float8=True), max_rows=8)
 
 
+def test_a_pytorch_without_float8_is_told(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise NotImplementedError("Could not run 'aten::_scaled_mm' with arguments from the 'CPU' backend")
+
+    monkeypatch.setattr(float8, "multiply", lacking)
+    monkeypatch.setattr(torch, "__version__", "2.6.0")
+    with pytest.raises(LoadError) as caught:
+        apply(load(tiny_sdxl, "bfloat16"), Speedups(float8=True), max_rows=8)
+    assert str(caught.value) == "--float8 on cpu needs a newer PyTorch than 2.6.0: take one, or leave it out"
+
+
+def test_a_pytorch_that_cannot_trace_text_encoders_is_told(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny_sdxl)
+    monkeypatch.delattr(torch.compiler, "is_exporting", raising=False)
+    monkeypatch.setattr(torch, "__version__", "2.6.0")
+    with pytest.raises(LoadError, match=r"--warm-text with --compile needs a newer PyTorch than 2\.6\.0: take one"):
+        apply(model, Speedups(compile="default", warm_text=True), max_rows=8)
+
+
 def test_without_triton_a_card_has_no_compiler(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speedups, "find_spec", lambda _: None)
     with pytest.raises(LoadError, match="--compile needs triton on a CUDA device: pip install triton"):
@@ -123,3 +169,8 @@ def test_without_triton_a_card_has_no_compiler(tiny_sdxl: Path, monkeypatch: pyt
 def test_flash_attention_is_for_half_precision_on_a_card(tiny_sdxl: Path) -> None:
     with pytest.raises(LoadError, match="--attention flash needs --dtype bfloat16 or float16"):
         apply(on_cuda(load(tiny_sdxl), torch.float32), Speedups(attention="flash"), max_rows=8)
+
+
+def test_cudnn_searches_only_for_what_is_made_ready(tiny_sdxl: Path) -> None:
+    with pytest.raises(LoadError, match="--cudnn-benchmark is for what --compile or --cuda-graphs make ready"):
+        apply(on_cuda(load(tiny_sdxl)), Speedups(cudnn_benchmark=True), max_rows=8)

@@ -13,16 +13,20 @@ import torch
 from torch import Tensor
 
 from scheduler.engine import Engine, LoadError
-from scheduler.messages import Speedups, WorkerConfig
+from scheduler.messages import Speedups, StepPeak, WorkerConfig
 from scheduler.sdxl import warming
 from scheduler.sdxl.call_engine import CallEngine
+from scheduler.sdxl.compiled import texts_compile
+from scheduler.sdxl.preview import PreviewDecoder
 from scheduler.sdxl.speedups import apply
 from scheduler.sdxl.step_engine import StepEngine
 from scheduler.sdxl.warmed import Call, Network, Prepare, Warmed
 from scheduler.sdxl.weights import Model, load_model
 from tests.models import save_tiny_sdxl
 from tests.sdxl.drive import Driver, make_request
+from tests.sdxl.gauges import BYTES_PER_ROW_PIXEL, STEP_BYTES, CountingGauge
 from tests.sdxl.oracle import Oracle, assert_all_own
+from tests.tools import require
 
 ENGINES: dict[str, type[StepEngine] | type[CallEngine]] = {"step": StepEngine, "call": CallEngine}
 
@@ -70,7 +74,14 @@ def told() -> list[str]:
 @pytest.fixture(scope="module")
 def model(traced: pytest.MonkeyPatch, tiny_sdxl: Path, told: list[str]) -> Model:  # noqa: ARG001
     """Ready for 4 rows of 64x64, and all else of such pictures."""
-    speedups = Speedups(compile="default", warm_rows=(4,), warm_vae=True, warm_text=True, fuse_qkv=True)
+    speedups = Speedups(
+        compile="default",
+        warm_rows=(4,),
+        warm_vae=True,
+        warm_previews=True,
+        warm_text=texts_compile(),
+        fuse_qkv=True,
+    )
     loaded = load_model(make_config(tiny_sdxl), lambda _: None)
     return apply(loaded, speedups, max_rows=4, progress=told.append)
 
@@ -82,12 +93,14 @@ def engine(batching: str, model: Model, tiny_sdxl: Path) -> Engine:
 
 
 def test_progress_tells_every_shape(model: Model, told: list[str]) -> None:
+    require(texts_compile(), f"PyTorch {torch.__version__} cannot trace the text encoders")
     assert model.row_counts == {(64, 64): [4]}
     assert told == [
-        "compiling 1 of 4: 64x64, 4 rows",
-        "compiling 2 of 4: 64x64, 1 finished",
-        "compiling 3 of 4: 4 texts",
-        "compiling 4 of 4: 4 texts",
+        "compiling 1 of 5: 64x64, 4 rows",
+        "compiling 2 of 5: 64x64, 1 finished",
+        "compiling 3 of 5: 64x64, 2 previews",
+        "compiling 4 of 5: 4 texts",
+        "compiling 5 of 5: 4 texts",
     ]
 
 
@@ -110,6 +123,31 @@ def test_padding_is_counted(model: Model, tiny_sdxl: Path, monkeypatch: pytest.M
     driver = Driver(StepEngine(model, make_config(tiny_sdxl)), monkeypatch, max_rows=4)
     driver.run({0: [make_request("a", num_steps=2)], 1: [make_request("b", num_steps=1, guidance_scale=0.0)]})
     assert [(step.num_rows, step.padded_rows) for step in driver.steps] == [(2, 2), (3, 1)]
+
+
+def test_padding_is_counted_in_call_mode_too(model: Model, tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_config(tiny_sdxl, batching="call")
+    driver = Driver(CallEngine(model, config), monkeypatch, max_rows=4)
+    driver.run({0: [make_request("a", num_steps=2)]})
+    assert [(step.num_rows, step.padded_rows) for step in driver.steps] == [(2, 2), (2, 2)]
+
+
+def test_previews_are_made_ready_as_large_as_they_are_by_default(tiny_sdxl: Path) -> None:
+    model = load_model(make_config(tiny_sdxl), lambda _: None)
+    decoder = PreviewDecoder(model.tiny_vae)
+    networks: list[Network] = []
+
+    def wrap(network: Network) -> Warmed:
+        networks.append(network)
+        return Warmed(network, network, as_it_is)
+
+    halved = decoder.decoders[1].decoder.forward
+    shapes = list(warming.preview_shapes(model, decoder, wrap, [(1024, 512), (768, 1024)], (1, 2, 3, 8)))
+    assert networks == [halved]
+    assert [shape.name for shape in shapes[:3]] == [f"1024x512, {number} previews" for number in (4, 1)] + [
+        "768x1024, 4 previews"
+    ]
+    assert shapes[0].inputs == (((4, 4, 64, 128), torch.float32),)
 
 
 def test_other_sizes_run_as_they_are(engine: Engine, tiny_oracle: Oracle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,3 +250,14 @@ def test_graphs_are_recorded_in_a_lane_for_each_network(tiny_sdxl: Path, monkeyp
     warming.make_ready(loaded, Speedups(cuda_graphs=True, warm_text=True), max_rows=2, progress=told.append)
     assert told[0] == "recording 1 of 4: 64x64, 2 rows"
     assert [lanes.index(lane) for lane in lanes] == [0, 0, 2, 3]
+
+
+def test_what_ready_steps_take_is_kept(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauge = CountingGauge(monkeypatch)
+    monkeypatch.setattr(warming, "choose_gauge", lambda _: gauge)
+    monkeypatch.setattr(warming, "compiled", lambda network, _kind: network)
+    loaded = load_model(make_config(tiny_sdxl), lambda _: None)
+    model = apply(loaded, Speedups(compile="default", warm_rows=(2,)), max_rows=4)
+    assert model.ready_peaks == [
+        StepPeak(64 * 64, rows, STEP_BYTES + BYTES_PER_ROW_PIXEL * rows * 64 * 64) for rows in (4, 2)
+    ]

@@ -14,6 +14,7 @@ from benchmarks.engine.parts import PartTimes, bound, mean_seconds, time_parts
 from benchmarks.engine.workbench import Workbench
 from benchmarks.tables import table
 from scheduler.request import GenerateParams
+from scheduler.sdxl.device import cpu_features
 
 SHARE_OF_BOUND = 0.9
 TIMES_PIPELINE = 1.9
@@ -137,7 +138,7 @@ class PipelineLoop:
 
 
 def _has_amx() -> bool:
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return bool(cpu_features().get("amx_bf16"))
 
 
 def _cells(values: list[float]) -> tuple[str, ...]:

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - as everyone calls it
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.card import query
 from benchmarks.gpu.lab import Lab
@@ -18,20 +16,11 @@ from benchmarks.gpu.tasks import Known, Task
 from benchmarks.gpu.timing import Work, interleaved
 from benchmarks.tables import table as table_of
 from scheduler.engine import describe
+from scheduler.messages import Speedups
 from scheduler.sdxl.device import DTYPES
+from scheduler.sdxl.fastest_attention import survey
 
 CLOCKS = ("clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
-BACKENDS = {
-    "flash": SDPBackend.FLASH_ATTENTION,
-    "cuDNN": SDPBackend.CUDNN_ATTENTION,
-    "efficient": SDPBackend.EFFICIENT_ATTENTION,
-    "math": SDPBackend.MATH,
-}
-HEAD_DIM = 64
-ATTENTION = ((2, 10, 77), (2, 10, 0), (4, 20, 77), (4, 20, 0))
-"""SDXL's: how often the latents' sides are halved, heads, and keys, 0 for as many as there are queries."""
-ATTENTION_CALLS = 20
-"""In one call of the work that is timed."""
 CONVOLUTIONS = ((1, 320), (2, 640), (4, 1280))
 """How often the latents' sides are halved, and channels."""
 
@@ -77,23 +66,17 @@ def measure_copies(lab: Lab) -> list[Point]:
 
 
 def measure_attention(lab: Lab, side: int, rows: int) -> list[Point]:
+    """Every attention of the UNet by kernel, as it lies in memory where projections are fused."""
+    model = lab.fast(Speedups(channels_last=True, fuse_qkv=True), [side], [rows])
     points = []
-    for halvings, heads, keys in ATTENTION:
-        queries = (side // 8 // halvings) ** 2
-        query_, key, value = (
-            torch.randn(rows, heads, length, HEAD_DIM, device=lab.device, dtype=DTYPES[lab.dtype])
-            for length in (queries, keys or queries, keys or queries)
-        )
-        works: dict[str, Work] = {
-            name: partial(_attend, backends, query_, key, value) for name, backends in _backends(lab.device).items()
-        }
-        what: dict[str, Label] = {
-            "work": f"attention of {queries} to {keys or queries}, {heads} heads",
-            "rows": rows,
-            "calls": ATTENTION_CALLS,
-        }
-        flop = 4.0 * rows * heads * queries * (keys or queries) * HEAD_DIM
-        points += _timed(lab, works, what, {"flop": ATTENTION_CALLS * flop})
+    for shape, seconds in survey(model, (side, side), rows).items():
+        work = f"attention of {shape.queries} to {shape.keys}, {shape.heads} heads"
+        flop = 4.0 * rows * shape.heads * shape.queries * shape.keys * shape.head_dim
+        what: dict[str, Label] = {"work": work, "rows": rows}
+        points += [
+            Point(what=what | {"kind": kind}, figures={"seconds": list(each), "flop": [flop]})
+            for kind, each in seconds.items()
+        ]
     return points
 
 
@@ -179,19 +162,6 @@ def _float8_product(side: int, shape_a: Sequence[int], shape_b: Sequence[int], d
     multiply: Any = torch._scaled_mm  # its only name until PyTorch 2.10
     options = {"scale_a": scale_a, "scale_b": scale_b, "out_dtype": torch.bfloat16, "use_fast_accum": True}
     return lambda: multiply(one, other.t(), **options)
-
-
-def _backends(device: torch.device) -> dict[str, list[SDPBackend]]:
-    """By name; "auto" may choose."""
-    names = list(BACKENDS) if device.type == "cuda" else ["math"]
-    return {name: [BACKENDS[name]] for name in names} | {"auto": list(BACKENDS.values())}
-
-
-def _attend(backends: list[SDPBackend], query_: Tensor, key: Tensor, value: Tensor) -> None:
-    """Many calls: to name the back ends takes the program longer than a small call takes the device."""
-    with sdpa_kernel(backends):
-        for _ in range(ATTENTION_CALLS):
-            F.scaled_dot_product_attention(query_, key, value)
 
 
 def _convolution(lab: Lab, rows: int, channels: int, side: int, layout: torch.memory_format) -> Work:

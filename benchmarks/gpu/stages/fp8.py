@@ -20,7 +20,7 @@ def tasks(scale: Scale) -> list[Task]:
     """Its speed beside the compiled rung's, where the scale has both."""
     rungs = [rung for rung in (BASE, FLOAT8) if rung in scale.rungs]
     speed = [
-        Task(f"speed {side}, {rows} rows", 1, 300, partial(steps.measure, side=side, rows=rows, rungs=rungs))
+        Task(f"speed {side}, {rows} rows", 1, 200, partial(steps.measure, side=side, rows=rows, rungs=rungs))
         for side, rows in scale.first
         if len(rungs) == 2
     ]

@@ -19,7 +19,7 @@ from benchmarks.gpu.likeness import (
 )
 from benchmarks.gpu.scale import Scale
 from benchmarks.gpu.store import Label, Point
-from benchmarks.gpu.tasks import Known, Task
+from benchmarks.gpu.tasks import Known, Level, Task
 from benchmarks.tables import table as table_of
 from scheduler.request import GenerateParams, Request
 from scheduler.sdxl.aside import Inline, choose_aside
@@ -45,13 +45,13 @@ PAIRS = (
 def tasks(scale: Scale) -> list[Task]:
     """First what makes pictures fast, which is of no use if they are wrong. Then the smaller ones: float32 is slow."""
     side, rows = scale.first[0]
-    fast = Task(f"speed-ups {side}, {rows} rows", 0, 60, partial(measure_fast, side=side, rows=rows))
-    seconds = {shape: 90 if shape == min(scale.first) else 130 for shape in sorted(scale.first)}
-    return [fast, *(_task(side, rows, each) for (side, rows), each in seconds.items())]
+    fast = Task(f"speed-ups {side}, {rows} rows", 0, 90, partial(measure_fast, side=side, rows=rows))
+    smaller, *larger = sorted(scale.first)
+    return [fast, _task(*smaller, 1, 90), *(_task(*shape, 2, 130) for shape in larger)]
 
 
-def _task(side: int, rows: int, seconds: float) -> Task:
-    return Task(f"{side}, {rows} rows", 1, seconds, partial(measure, side=side, rows=rows))
+def _task(side: int, rows: int, level: Level, seconds: float) -> Task:
+    return Task(f"{side}, {rows} rows", level, seconds, partial(measure, side=side, rows=rows))
 
 
 def measure_fast(lab: Lab, side: int, rows: int) -> list[Point]:

@@ -9,6 +9,7 @@ from benchmarks.gpu.lab import Lab, make_params, running, strict, unet_inputs
 from benchmarks.gpu.rolling import Rolling
 from benchmarks.gpu.services import speedup_flags
 from scheduler.messages import Speedups
+from scheduler.sdxl import warming
 from service.settings import ServeSettings
 
 
@@ -24,6 +25,15 @@ def test_another_dtype_has_the_same_weights(lab: Lab) -> None:
     low, exact = lab.model("bfloat16"), lab.model("float32")
     assert exact.dtype == exact.pipe.unet.dtype == torch.float32
     assert torch.equal(exact.pipe.unet.conv_out.weight.bfloat16(), low.pipe.unet.conv_out.weight)
+
+
+def test_a_part_that_memory_does_not_hold_is_not_measured_as_if_it_were_ready(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warming, "warm_all", lambda *_: {})
+    model = lab.copy()
+    with pytest.raises(MemoryError):
+        lab.ready(Speedups(), lambda wrap: warming.vae_shapes(model, wrap, [(64, 64)]))
 
 
 def test_inputs_are_the_same_for_every_dtype(lab: Lab) -> None:
@@ -57,6 +67,16 @@ def test_a_rolling_batch_stays_full(lab: Lab) -> None:
     assert rolling.run(7) > 0
     rolling.stop()
     assert engine.collect(wait=True) == []
+
+
+def test_a_rolling_batch_waits_while_the_device_has_enough_to_do(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, seconds = lab.engine(lab.model(), 2), [1e-6, 1e-6, 0.0, 0.0]
+    monkeypatch.setattr(engine, "seconds_to_spare", lambda: seconds.pop(0))
+    rolling = Rolling(engine, make_params(64, 3), count=1, spread=1)
+    assert seconds == [0.0]
+    rolling.run(1)
+    rolling.stop()
+    assert seconds == []
 
 
 def test_running_requests_have_seeds_of_their_own() -> None:

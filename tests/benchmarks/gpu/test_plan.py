@@ -108,16 +108,18 @@ def test_each_task_of_the_plan_fits_into_a_run_of_ten_minutes() -> None:
 
 def test_the_first_steps_are_those_of_the_two_sizes_plain_and_compiled() -> None:
     names = [task.name for task in STAGES["steps"].tasks(FULL)][:4]
-    plain, compiled = "eager", "eager; fused QKV; compile"
+    plain, compiled = "eager", "eager; fastest attention; compile"
     assert names == [f"{shape}: {rungs}" for rungs in (plain, compiled) for shape in ("1024, 8 rows", "512, 16 rows")]
 
 
 def test_what_matters_most_is_a_short_way_to_the_service_on_a_fast_rung() -> None:
     tasks = [(name, task) for name, stage in STAGES.items() for task in stage.tasks(FULL) if task.level == 0]
     assert [f"{name}: {task.name}" for name, task in tasks] == [
+        "smoke: checks",
+        "smoke: compiler",
         "ceiling: matrix products",
         "steps: 1024, 8 rows: eager",
-        "steps: 1024, 8 rows: eager; fused QKV; compile",
+        "steps: 1024, 8 rows: eager; fastest attention; compile",
         "parity: speed-ups 1024, 8 rows",
         "serve: step 1024, 20-20 steps, capacity",
         "serve: step 1024, 20-20 steps, 80% load",

@@ -9,7 +9,7 @@ from benchmarks.gpu import services
 from benchmarks.gpu.lab import Lab, make_params
 from benchmarks.gpu.plan import STAGES
 from benchmarks.gpu.scale import FULL
-from benchmarks.gpu.stages import parity, previews, sampler, serve, steps
+from benchmarks.gpu.stages import ceiling, parity, previews, sampler, serve, steps
 from benchmarks.gpu.stages.ceiling import bf16_flops
 from benchmarks.gpu.stages.sampler import Kernel, busy
 from benchmarks.gpu.store import Label, Point
@@ -98,6 +98,14 @@ def test_a_rung_that_cannot_be_climbed_says_why(lab: Lab) -> None:
     assert "needs a CUDA device" in steps.table(lambda name: [eager, graphs] if name == "steps" else [])
 
 
+def test_every_attention_of_the_unet_is_measured_in_every_kernel(lab: Lab) -> None:
+    points = ceiling.measure_attention(lab, 64, 2)
+    assert {(point.what["work"], point.what["kind"]) for point in points} == {
+        (f"attention of 16 to {keys}, 2 heads", kind) for keys in (16, 24) for kind in ("flash", "math")
+    }
+    assert {point.figures["flop"][0] for point in points} == {4.0 * 2 * 2 * 16 * keys * 8 for keys in (16, 24)}
+
+
 def test_float8_is_measured_where_the_scale_has_it(lab: Lab) -> None:
     names = [task.name for task in STAGES["fp8"].tasks(FULL)]
     assert names == ["pictures 1024", "speed 1024, 8 rows", "speed 512, 16 rows"]
@@ -124,9 +132,14 @@ def test_previews_cost_what_they_add() -> None:
     assert previews.cost(points[2], points) == [pytest.approx(0.5)]
 
 
-def test_on_a_gpu_previews_are_made_inline_and_beside() -> None:
+def test_on_a_gpu_previews_are_made_inline_beside_the_steps_and_between_them() -> None:
     names = [kind.name for kind in previews.kinds(torch.device("cuda"), 1024)]
-    assert names[:3] == ["nothing decoded", "pictures, inline", "pictures, side stream"]
+    assert names[:4] == ["nothing decoded", "pictures, inline", "pictures, side stream", "pictures, between steps"]
+    assert {name for name in names if name.endswith("between steps")} == {
+        "pictures, between steps",
+        "every 5th step, 512 pixels, between steps",
+        "every step, 512 pixels, between steps",
+    }
     assert "every 5th step, 512 pixels, side stream" in names
     assert "every step, 1024 pixels, inline" in names
 
