@@ -10,7 +10,7 @@
 
 Whatever is compared takes turns within one run. A stage makes as many rounds as fit into its time.
 
-    python -m benchmarks.engine                                          # all stages, about 18 minutes on two cores
+    python -m benchmarks.engine                                          # all stages, about 20 minutes on two cores
     python -m benchmarks.engine --stage joiner previews --seconds 30
     python -m benchmarks.engine --report benchmarks/results/engine.json  # tables and plots of what is stored
 """
@@ -54,7 +54,7 @@ STAGES = {
     "overhead": Stage(overhead.measure, 60, 5),
     "previews": Stage(previews.measure, 120, 5),
     "joiner": Stage(joiner.measure, 75, 9),
-    "mixed": Stage(mixed.measure, 300, 1),
+    "mixed": Stage(mixed.measure, 330, 3),
     "samplers": Stage(samplers.measure, 60, 5),
     "curve": Stage(curve.measure, 90, 7),
 }
@@ -107,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default=str(bundled_model()), help="diffusers folder or hub id (the bundled one)")
     parser.add_argument("--device", default="cpu", help="(%(default)s)")
     parser.add_argument("--max-rows", type=int, default=32, metavar="N", help="most UNet rows in a step (%(default)s)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="time for each stage (60 to 300, by stage)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="time for each stage (60 to 330, by stage)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="store here, in place of the same stages' results")
     parser.add_argument("--report", type=Path, nargs="+", metavar="FILE", help="measure nothing: tables and plots")
     parser.add_argument("--plots", type=Path, default=DOCS, metavar="FOLDER", help="for --report's plots (docs)")

@@ -83,7 +83,7 @@ class Workbench:
     `preview` and `final` are the newest pictures that the loop gave away, still as pixels.
     """
 
-    def __init__(self, engine: Engine, model: "Model", outlet: Outlet) -> None:
+    def __init__(self, engine: Engine, model: "Model", outlet: Outlet, name: str = "") -> None:
         self.engine = engine
         self.model = model
         self.cost = CostModel(engine.info)
@@ -91,6 +91,7 @@ class Workbench:
         self.preview: PreviewPicture | None = None
         self.final: FinalPicture | None = None
         self._outlet = outlet
+        self._name = name
         self._inbox: Inbox = queue.SimpleQueue()
         self._scheduler = StepScheduler(self.cost)
         self._loop = Loop(engine, self._scheduler, self._inbox, self._emit)
@@ -107,6 +108,11 @@ class Workbench:
     def num_waiting(self) -> int:
         """Requests that have not started, those that the loop has not yet seen among them."""
         return self._scheduler.num_waiting + self._inbox.qsize()
+
+    @property
+    def is_busy(self) -> bool:
+        """A picture is still to arrive."""
+        return bool(self._live)
 
     def capacity(self, params: GenerateParams) -> int:
         """How many such requests fill the batch."""
@@ -126,39 +132,47 @@ class Workbench:
     def submit(self, params: GenerateParams) -> str:
         """Sends such a request with a prompt and a seed of its own, from any thread; returns its id."""
         number = next(self._numbers)
-        request_id = str(number)
+        request_id = f"{self._name}{number}"
         self._live.add(request_id)
         prompt = str(Workload().body(number)["prompt"])
         self._inbox.put(Request(request_id, msgspec.structs.replace(params, prompt=prompt, seed=number)))
         return request_id
 
     def turn(self) -> Turn:
-        """One turn of the loop; something must be there to do."""
+        """One turn of the loop with a step in it. Raises `WorkbenchError` where there is nothing to do."""
+        turn = self.try_turn()
+        if turn is None:
+            self.arrivals()
+            raise WorkbenchError("there is nothing left to do")
+        return turn
+
+    def try_turn(self) -> Turn | None:
+        """The same; None where there is no step left to make."""
         inside, began = self.unet.seconds, time.perf_counter()
         self._stats = None
         while self._stats is None:
             if self._is_idle:
-                self.arrivals()
-                raise WorkbenchError("there is nothing left to do")
+                return None
             self._loop.step()
         return Turn(time.perf_counter() - began, self.unet.seconds - inside, self._stats)
 
     def arrivals(self) -> list[Finished]:
-        """The pictures that have arrived since the last call. Raises `WorkbenchError` where one failed."""
-        finished = []
-        while not self._outlet.arrived.empty():
-            finished += self._take(block=False)
+        """The pictures that have arrived since the last call; where there is nothing else to do, waits for one.
+
+        Raises `WorkbenchError` where one failed.
+        """
+        finished: list[Finished] = []
+        while not self._outlet.arrived.empty() or (self._live and self._is_idle and not finished):
+            finished += self._take()
         return finished
 
     def run_out(self) -> list[Finished]:
         """Turns until every request has ended and every picture has arrived."""
         finished = []
         while self._live:
-            if self._is_idle:
-                finished += self._take(block=True)
-            else:
+            if not self._is_idle:
                 self._loop.step()
-                finished += self.arrivals()
+            finished += self.arrivals()
         return finished
 
     def clear(self) -> None:
@@ -172,8 +186,9 @@ class Workbench:
         """The loop would wait for a request."""
         return self._scheduler.is_idle and self._inbox.empty()
 
-    def _take(self, *, block: bool) -> list[Finished]:
-        report = self._outlet.arrived.get(block=block, timeout=ARRIVAL_TIMEOUT if block else None)
+    def _take(self) -> list[Finished]:
+        """Waits until something arrives."""
+        report = self._outlet.arrived.get(timeout=ARRIVAL_TIMEOUT)
         if isinstance(report, Finished | Failed | Cancelled):
             self._live.discard(report.request_id)
         if isinstance(report, Failed):
@@ -198,5 +213,15 @@ def open_workbench(config: WorkerConfig) -> Iterator[Workbench]:
     outlet = Outlet()
     try:
         yield Workbench(engine, engine.model, outlet)
+    finally:
+        outlet.close()
+
+
+@contextmanager
+def open_beside(bench: Workbench) -> Iterator[Workbench]:
+    """Another workbench with the same engine and none of the requests. While one turns, the other stands still."""
+    outlet = Outlet()
+    try:
+        yield Workbench(bench.engine, bench.model, outlet, "beside-")
     finally:
         outlet.close()

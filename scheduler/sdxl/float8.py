@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scheduler.engine import describe
+
 FLOAT8 = torch.float8_e4m3fn
 LARGEST = torch.finfo(FLOAT8).max
 MULTIPLE = 16  # of which both sides of the weight must be
@@ -54,15 +56,15 @@ def quantize(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def multiplies(device: torch.device) -> bool:
-    """Whether this PyTorch can: not each of its versions does on every kind of device."""
+def what_is_wrong(device: torch.device) -> str | None:
+    """Why the device cannot multiply in float8, as PyTorch says; None where it can."""
     side = 8 * MULTIPLE
     linear = nn.Linear(side, side, device=device, dtype=torch.bfloat16)
     try:
         Float8Linear(linear)(torch.zeros(side, side, device=device, dtype=torch.bfloat16))
-    except RuntimeError:
-        return False
-    return True
+    except RuntimeError as error:
+        return describe(error)
+    return None
 
 
 def use_float8(unet: nn.Module) -> None:

@@ -14,7 +14,7 @@ from scheduler.messages import Speedups
 from scheduler.sdxl.attention import KERNELS, with_attention
 from scheduler.sdxl.compiled import texts_compile
 from scheduler.sdxl.fastest_attention import CANDIDATES, use_fastest
-from scheduler.sdxl.float8 import CAPABILITY, multiplies, use_float8
+from scheduler.sdxl.float8 import CAPABILITY, use_float8, what_is_wrong
 from scheduler.sdxl.warming import make_ready, warm_sizes
 from scheduler.sdxl.weights import MIN_SIZE, Model
 
@@ -90,8 +90,9 @@ def _lacking(device: torch.device) -> Iterator[str]:
 
 def _too_old(model: Model, speedups: Speedups) -> Iterator[str]:
     """What this PyTorch cannot do, or not on this device."""
-    if speedups.float8 and not multiplies(model.device):
-        yield f"--float8 on {model.device} needs a newer PyTorch than {torch.__version__}: take one, or leave it out"
+    if speedups.float8 and (reason := what_is_wrong(model.device)):
+        version = f"PyTorch {torch.__version__}"
+        yield f"--float8 on {model.device} fails with {version}: take another, or leave it out ({reason})"
     if speedups.compile != "off" and speedups.warm_text and not texts_compile():
         yield f"--warm-text with --compile needs a newer PyTorch than {torch.__version__}: take one, or leave it out"
 

@@ -113,9 +113,15 @@ def warm_all(shapes: Sequence[Shape], device: torch.device, verb: str, progress:
             ready[shape] = taken(gauge, partial(shape.warm, device))
         except Exception as error:
             if not any(map(is_out_of_memory, _with_causes(error))):
-                raise LoadError(f"{shape.name}: {describe(error)}; {ADVICE}") from error
+                raise LoadError(f"{shape.name}: {describe(_raised_inside(error))}; {ADVICE}") from error
             progress(f"the memory does not hold {shape.name}: that runs as without --compile and --cuda-graphs")
     return ready
+
+
+def _raised_inside(error: Exception) -> Exception:
+    """What stopped the compiler: PyTorch's own error says no more than that something did."""
+    inner: Exception = getattr(error, "inner_exception", error)
+    return inner
 
 
 def _with_causes(error: BaseException | None) -> Iterator[Exception]:

@@ -13,7 +13,7 @@ from scheduler.engine import Engine
 from scheduler.messages import WorkerConfig
 from scheduler.postcard import bundled_model
 from scheduler.sdxl import load
-from scheduler.sdxl.float8 import multiplies
+from scheduler.sdxl.float8 import what_is_wrong
 from scheduler.sdxl.hush import hush_libraries
 from tests.models import save_tiny_sdxl
 from tests.sdxl.oracle import Oracle
@@ -53,7 +53,7 @@ def load_engine() -> LoadEngine:
 
 @pytest.fixture(scope="session")
 def needs_float8() -> None:
-    require(multiplies(torch.device("cpu")), f"PyTorch {torch.__version__} multiplies in no float8 on a CPU")
+    require(what_is_wrong(torch.device("cpu")) is None, f"PyTorch {torch.__version__} multiplies in no float8 on a CPU")
 
 
 @pytest.fixture(scope="session")

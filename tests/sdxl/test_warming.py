@@ -221,6 +221,18 @@ def test_a_compiler_that_fails_is_told_in_one_line(tiny_sdxl: Path, monkeypatch:
     )
 
 
+def test_what_stopped_the_compiler_is_told(tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch raises an error of its own over it."""
+
+    def broken(*_: object) -> None:
+        raise OSError("no such header\n  in line 3")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+    loaded = load_model(make_config(tiny_sdxl), lambda _: None)
+    with pytest.raises(LoadError, match=r"^64x64, 4 rows: OSError: no such header; leave out --compile"):
+        apply(loaded, Speedups(compile="default"), max_rows=4)
+
+
 def test_a_distilled_model_has_its_guidance_made_ready_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warming, "compiled", lambda network, _kind: network)
     monkeypatch.setattr(warming, "Warmed", Watched)

@@ -13,8 +13,9 @@ from benchmarks.comparison import Range
 from benchmarks.engine.goals import Goal
 from benchmarks.engine.pace import Pace
 from benchmarks.engine.wave import run_wave
-from benchmarks.engine.workbench import Turn, Workbench
+from benchmarks.engine.workbench import Turn, Workbench, open_beside
 from benchmarks.tables import table
+from scheduler.messages import Finished
 from scheduler.request import GenerateParams
 
 MOST_TIMES = 2.0
@@ -38,33 +39,39 @@ LEAST = 2 * sum(SHARES.values())
 
 
 class SizeFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds from arrival to the encoded picture. `row_steps` were made while the load lasted, `single` is the time of
-    one of them in full batches of this size alone."""
+    """Seconds from arrival to the encoded picture."""
 
     width: int
     height: int
     latencies: list[float]
-    row_steps: int
-    single: list[float]
 
     @property
     def p99(self) -> float:
         return float(np.percentile(self.latencies, 99))
 
 
-class Mixed(msgspec.Struct, frozen=True, kw_only=True, tag="mixed"):
-    """`clients` ask for one picture after the other. `sizes` from the commonest to the rarest; `seconds` of load."""
+class MixedRound(msgspec.Struct, frozen=True, kw_only=True):
+    """By size: the `row_steps` that the mixture made in `seconds`, and what one takes in a full batch of that size
+    alone, which was measured in between."""
 
-    clients: int
-    num_steps: int
-    mean_rows: float
     seconds: float
-    sizes: list[SizeFigures]
+    row_steps: list[int]
+    single: list[float]
 
     @property
     def efficiency(self) -> float:
         """The time that the same work would have taken in full batches of one size each, of the time it took."""
-        return sum(size.row_steps * Range.of(size.single).median for size in self.sizes) / self.seconds
+        return sum(count * each for count, each in zip(self.row_steps, self.single, strict=True)) / self.seconds
+
+
+class Mixed(msgspec.Struct, frozen=True, kw_only=True, tag="mixed"):
+    """`clients` ask for one picture after the other. `sizes` from the commonest to the rarest."""
+
+    clients: int
+    num_steps: int
+    mean_rows: float
+    sizes: list[SizeFigures]
+    rounds: list[MixedRound]
 
     @property
     def goals(self) -> list[Goal]:
@@ -74,7 +81,7 @@ class Mixed(msgspec.Struct, frozen=True, kw_only=True, tag="mixed"):
             Goal("p99 of the rarest size, against the commonest", Range.of([ratio]), at_most=MOST_TIMES),
             Goal(
                 "mixed sizes' throughput, of single-size batches",
-                Range.of([self.efficiency]),
+                Range.of([each.efficiency for each in self.rounds]),
                 at_least=SHARE_OF_SINGLE,
                 unit="%",
             ),
@@ -93,29 +100,38 @@ class Mixed(msgspec.Struct, frozen=True, kw_only=True, tag="mixed"):
         return "\n".join([table(("size", "requests", "p50, s", "p99, s"), rows), "", note])
 
 
-def measure(bench: Workbench, pace: Pace, *, num_steps: int = 20, count: int = 250, crowd: int = CROWD) -> Mixed:
-    """`crowd` times as many clients as a batch holds. Single sizes are measured before and after the mixture."""
+def measure(bench: Workbench, pace: Pace, *, num_steps: int = 20, crowd: int = CROWD) -> Mixed:
+    """`crowd` times as many clients as a batch holds. Mixture and full batches of one size take turns in each round."""
     sizes = [sized(bench, width, height, num_steps) for width, height in SHARES]
-    single = [_single_size(bench, sizes)]
     load = Load(bench, sizes, clients=crowd * bench.capacity(sizes[0]))
-    load.run(pace, count)
-    single.append(_single_size(bench, sizes))
+    load.run(num_sent=1)
+    with open_beside(bench) as alone:
+        rounds = [_round(load, alone, sizes) for _ in pace.rounds()]
+    load.run(num_sent=LEAST)
+    load.run_out()
     return Mixed(
         clients=load.clients,
         num_steps=num_steps,
         mean_rows=load.mean_rows,
-        seconds=load.seconds,
         sizes=[
-            SizeFigures(
-                width=params.width,
-                height=params.height,
-                latencies=load.latencies[params.pixels],
-                row_steps=load.row_steps[params.pixels],
-                single=[each[index] for each in single],
-            )
-            for index, params in enumerate(sizes)
+            SizeFigures(width=params.width, height=params.height, latencies=load.latencies[params.pixels])
+            for params in sizes
         ],
+        rounds=rounds,
     )
+
+
+def _round(load: "Load", alone: Workbench, sizes: list[GenerateParams]) -> MixedRound:
+    """A full batch of each size, and after each as much time for the mixture."""
+    began, before = load.seconds, Counter(load.row_steps)
+    single = []
+    for params in sizes:
+        count = alone.capacity(params)
+        wave = run_wave(alone, params, count)
+        single.append(wave.seconds / (count * params.num_rows * params.num_steps))
+        load.run(seconds=wave.seconds)
+    made = [load.row_steps[params.pixels] - before[params.pixels] for params in sizes]
+    return MixedRound(seconds=load.seconds - began, row_steps=made, single=single)
 
 
 def sized(bench: Workbench, width: Fraction, height: Fraction, num_steps: int) -> GenerateParams:
@@ -132,21 +148,11 @@ def deck(seed: int) -> Iterator[int]:
         yield from rng.sample(cards, len(cards))
 
 
-def _single_size(bench: Workbench, sizes: list[GenerateParams]) -> list[float]:
-    """Seconds of a row's step, pictures and previews included, in a full batch of each size."""
-    seconds = []
-    for params in sizes:
-        count = bench.capacity(params)
-        wave = run_wave(bench, params, count)
-        seconds.append(wave.seconds / (count * params.num_rows * params.num_steps))
-    return seconds
-
-
 class Load:
     """A closed loop: each client asks for its next picture when its last one has come.
 
-    Latencies are of the requests that were sent after each client's first, `seconds`, `mean_rows` and `row_steps` of
-    the time in which they were sent.
+    Its clock, `seconds`, stands still while others use the engine; `row_steps` were made by then. Latencies are by that
+    clock, of the requests that were sent after each client's first.
     """
 
     def __init__(self, bench: Workbench, sizes: list[GenerateParams], clients: int) -> None:
@@ -157,39 +163,44 @@ class Load:
         self._bench = bench
         self._sizes = sizes
         self._deck = deck(seed=0)
-        self._counted: dict[str, int] = {}  # pixels by request
+        self._sent: dict[str, tuple[int, float]] = {}  # pixels and time, by request
         self._turns = 0
+        for _ in range(clients):
+            bench.submit(self._draw())
 
     @property
     def mean_rows(self) -> float:
         return self.row_steps.total() / self._turns
 
-    def run(self, pace: Pace, count: int) -> None:
-        """Counts `count` requests, or as many as the pace allows, but `LEAST` in any case."""
-        for _ in range(self.clients):
-            self._bench.submit(self._draw())
-        began: float | None = None
-        while len(self._counted) < (LEAST if pace.is_over else max(count, LEAST)):
-            turn = self._bench.turn()
-            if began is not None:
-                self._count_turn(turn)
-            for finished in self._bench.arrivals():
-                began = began or time.perf_counter()
-                self._note(finished.request_id, finished.timings["total"])
+    def run(self, seconds: float = 0.0, num_sent: int = 0) -> None:
+        """Goes on for so long, and until at least so many were sent after each client's first."""
+        ends = self.seconds + seconds
+        while self.seconds < ends or len(self._sent) < num_sent:
+            for _ in self._turn():
                 params = self._draw()
-                self._counted[self._bench.submit(params)] = params.pixels
-        self.seconds = time.perf_counter() - (began or 0.0)
-        for finished in self._bench.run_out():
-            self._note(finished.request_id, finished.timings["total"])
+                self._sent[self._bench.submit(params)] = (params.pixels, self.seconds)
+
+    def run_out(self) -> None:
+        """Nobody asks any more."""
+        while self._bench.is_busy:
+            self._turn()
 
     def _draw(self) -> GenerateParams:
         return self._sizes[next(self._deck)]
 
-    def _count_turn(self, turn: Turn) -> None:
-        self._turns += 1
-        pixels = turn.stats.useful_pixels // turn.stats.num_rows
-        self.row_steps[pixels] += turn.stats.num_rows
+    def _turn(self) -> list[Finished]:
+        began = time.perf_counter()
+        turn = self._bench.try_turn()
+        if turn is not None:
+            self._count(turn)
+        finished = self._bench.arrivals()
+        self.seconds += time.perf_counter() - began
+        for each in finished:
+            if each.request_id in self._sent:
+                pixels, sent_at = self._sent[each.request_id]
+                self.latencies[pixels].append(self.seconds - sent_at)
+        return finished
 
-    def _note(self, request_id: str, latency: float) -> None:
-        if request_id in self._counted:
-            self.latencies[self._counted[request_id]].append(latency)
+    def _count(self, turn: Turn) -> None:
+        self._turns += 1
+        self.row_steps[turn.stats.useful_pixels // turn.stats.num_rows] += turn.stats.num_rows

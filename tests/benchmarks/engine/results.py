@@ -4,7 +4,7 @@ from benchmarks.engine.parts import PartTimes
 from benchmarks.engine.results import Measurement, Result
 from benchmarks.engine.stages.curve import Curve, Point, Size
 from benchmarks.engine.stages.joiner import Joiner, JoinerRound
-from benchmarks.engine.stages.mixed import Mixed, SizeFigures
+from benchmarks.engine.stages.mixed import Mixed, MixedRound, SizeFigures
 from benchmarks.engine.stages.overhead import Overhead
 from benchmarks.engine.stages.previews import EVERY_FIFTH, Previews
 from benchmarks.engine.stages.samplers import Samplers, SamplerTime
@@ -40,10 +40,13 @@ RESULTS: dict[str, Result] = {
         clients=48,
         num_steps=8,
         mean_rows=24,
-        seconds=100,
         sizes=[
-            SizeFigures(width=256, height=256, latencies=[8.0, 9.0, 10.0], row_steps=4000, single=[0.012, 0.013]),
-            SizeFigures(width=320, height=320, latencies=[12.0], row_steps=2000, single=[0.02, 0.021]),
+            SizeFigures(width=256, height=256, latencies=[8.0, 9.0, 10.0]),
+            SizeFigures(width=320, height=320, latencies=[12.0]),
+        ],
+        rounds=[
+            MixedRound(seconds=100, row_steps=[4000, 2000], single=[0.012, 0.02]),
+            MixedRound(seconds=100, row_steps=[4000, 2000], single=[0.013, 0.021]),
         ],
     ),
     "samplers": Samplers(times={"euler": [SamplerTime(request=0.0001, unet=0.35, batch_size=16)]}),

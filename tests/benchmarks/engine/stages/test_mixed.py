@@ -1,21 +1,29 @@
 from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
 from itertools import islice
 
 import pytest
 
 from benchmarks.engine.pace import Pace
-from benchmarks.engine.stages.mixed import LEAST, SHARES, Mixed, SizeFigures, deck, measure, sized
-from benchmarks.engine.workbench import Workbench
+from benchmarks.engine.stages.mixed import LEAST, SHARES, Load, Mixed, MixedRound, SizeFigures, deck, measure, sized
+from benchmarks.engine.wave import run_wave
+from benchmarks.engine.workbench import Workbench, open_beside
+from tests.benchmarks.engine.conftest import MAX_ROWS
 
 
-def make_size(width: int, latencies: list[float], row_steps: int = 100, single: float = 0.01) -> SizeFigures:
-    return SizeFigures(
-        width=width, height=width, latencies=latencies, row_steps=row_steps, single=[single, single, single]
-    )
+def make_size(width: int, latencies: list[float]) -> SizeFigures:
+    return SizeFigures(width=width, height=width, latencies=latencies)
 
 
-def make_result(*sizes: SizeFigures, seconds: float = 10.0) -> Mixed:
-    return Mixed(clients=48, num_steps=8, mean_rows=20.0, seconds=seconds, sizes=list(sizes))
+def make_round(**changes: object) -> MixedRound:
+    """Of two sizes: as fast as batches of one size."""
+    fields = {"seconds": 10.0, "row_steps": [600, 200], "single": [0.01, 0.02]} | changes
+    return MixedRound(**fields)  # type: ignore[arg-type]
+
+
+def make_result(*sizes: SizeFigures, rounds: Sequence[MixedRound] = (make_round(),)) -> Mixed:
+    return Mixed(clients=48, num_steps=8, mean_rows=20.0, sizes=list(sizes), rounds=list(rounds))
 
 
 def test_the_rarest_is_held_against_the_commonest() -> None:
@@ -25,9 +33,10 @@ def test_the_rarest_is_held_against_the_commonest() -> None:
 
 
 def test_throughput_is_held_against_full_batches_of_one_size() -> None:
-    result = make_result(make_size(256, [1.0], row_steps=500), make_size(320, [1.0], row_steps=200, single=0.02))
-    assert result.efficiency == pytest.approx((500 * 0.01 + 200 * 0.02) / 10)
-    assert result.goals[1].is_met
+    rounds = [make_round(), make_round(row_steps=[500, 200]), make_round(single=[0.005, 0.01])]
+    assert [each.efficiency for each in rounds] == pytest.approx([1.0, 0.9, 0.5])
+    measured = make_result(make_size(256, [1.0]), make_size(320, [1.0]), rounds=rounds).goals[1].measured
+    assert (measured.min, measured.median, measured.max) == pytest.approx((0.5, 0.9, 1.0))
 
 
 def test_every_deck_holds_each_size_as_often_as_it_should() -> None:
@@ -49,19 +58,34 @@ def test_sizes_are_parts_of_the_models_own(bench: Workbench) -> None:
     assert len({params.pixels for params in sizes}) == len(SHARES)
 
 
-def test_every_request_that_was_sent_under_load_is_counted(bench: Workbench) -> None:
-    result = measure(bench, Pace(seconds=1e9, most=1), num_steps=2, count=LEAST + 10, crowd=2)
-    counted = sum(len(size.latencies) for size in result.sizes)
-    assert LEAST + 10 <= counted < LEAST + 10 + result.clients
-    assert all(size.latencies and size.row_steps for size in result.sizes)
-    assert all(len(size.single) == 2 for size in result.sizes)
-    assert result.seconds > 0
-    assert 0 < result.mean_rows <= 8
+def test_mixture_and_single_sizes_take_turns(bench: Workbench) -> None:
+    result = measure(bench, Pace(seconds=1e9, most=2), num_steps=2, crowd=2)
+    assert result.clients == 2 * MAX_ROWS // 2
+    assert 0 < result.mean_rows <= MAX_ROWS
+    assert len(result.rounds) == 2
+    for each in result.rounds:
+        assert each.seconds > 0
+        assert sum(each.row_steps) > 0
+        assert len(each.row_steps) == len(each.single) == len(SHARES)
 
 
-def test_without_time_the_least_is_measured(bench: Workbench) -> None:
-    result = measure(bench, Pace(seconds=0, most=1), num_steps=1, count=10_000, crowd=1)
-    assert LEAST <= sum(len(size.latencies) for size in result.sizes) < LEAST + result.clients
+def test_without_time_each_size_is_still_measured(bench: Workbench) -> None:
+    result = measure(bench, Pace(seconds=0, most=9), num_steps=1, crowd=1)
+    assert len(result.rounds) == 1
+    assert all(size.latencies for size in result.sizes)
+    assert sum(len(size.latencies) for size in result.sizes) >= LEAST
+
+
+def test_its_clock_stands_still_while_others_use_the_engine(bench: Workbench) -> None:
+    load = Load(bench, [sized(bench, Fraction(1), Fraction(1), num_steps=1)] * len(SHARES), clients=2)
+    load.run(num_sent=1)
+    before = load.seconds
+    with open_beside(bench) as alone:
+        run_wave(alone, alone.params(num_steps=4), count=2)
+    assert load.seconds == before
+    load.run_out()
+    assert not bench.is_busy
+    assert load.seconds > before
 
 
 def test_table_goes_from_the_commonest_to_the_rarest() -> None:
