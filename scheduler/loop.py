@@ -109,8 +109,8 @@ class Loop:
     def _run(self, batch: Sequence[Request]) -> None:
         pixels = batch[0].params.pixels
         self._emit_news()  # a step may take long
-        self._engine.expect(self._scheduler.next_waiting(NUM_EXPECTED))
         try:
+            self._engine.expect(self._scheduler.next_waiting(NUM_EXPECTED))
             self._engine.run(batch, lambda output: self._on_step(output, pixels))
         except DeviceLost:
             raise  # the worker ends, and another one goes on

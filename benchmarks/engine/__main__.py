@@ -128,13 +128,15 @@ def config_of(options: argparse.Namespace, dtype: str, cache: str) -> WorkerConf
 def measure(options: argparse.Namespace) -> list[Measurement]:
     """Runs the stages, and stores each as soon as it is done."""
     dtypes = DTYPES if options.dtype == "both" else (options.dtype,)
+    stored = load(options.json) if options.json else []
     done: list[Measurement] = []
     with progress_bar() as progress, tempfile.TemporaryDirectory() as cache:
         for dtype in dtypes:
             for each in run_stages(options.stage, config_of(options, dtype, cache), options.seconds, progress):
                 done.append(each)
+                stored = merged(stored, [each])
                 if options.json:
-                    save(EngineResults(measurements=merged(load(options.json), [each])), options.json)
+                    save(EngineResults(measurements=stored), options.json)
     return done
 
 

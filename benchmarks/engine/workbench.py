@@ -83,11 +83,11 @@ class Workbench:
     `preview` and `final` are the newest pictures that the loop gave away, still as pixels.
     """
 
-    def __init__(self, engine: Engine, model: "Model", outlet: Outlet, name: str = "") -> None:
+    def __init__(self, engine: Engine, model: "Model", outlet: Outlet, unet: UnetWatch, name: str = "") -> None:
         self.engine = engine
         self.model = model
         self.cost = CostModel(engine.info)
-        self.unet = UnetWatch(model.pipe.unet)
+        self.unet = unet
         self.preview: PreviewPicture | None = None
         self.final: FinalPicture | None = None
         self._outlet = outlet
@@ -212,7 +212,7 @@ def open_workbench(config: WorkerConfig) -> Iterator[Workbench]:
     engine = cast("StepEngine", sdxl.load(config, lambda _: None))
     outlet = Outlet()
     try:
-        yield Workbench(engine, engine.model, outlet)
+        yield Workbench(engine, engine.model, outlet, UnetWatch(engine.model.pipe.unet))
     finally:
         outlet.close()
 
@@ -222,6 +222,6 @@ def open_beside(bench: Workbench) -> Iterator[Workbench]:
     """Another workbench with the same engine and none of the requests. While one turns, the other stands still."""
     outlet = Outlet()
     try:
-        yield Workbench(bench.engine, bench.model, outlet, "beside-")
+        yield Workbench(bench.engine, bench.model, outlet, bench.unet, "beside-")
     finally:
         outlet.close()

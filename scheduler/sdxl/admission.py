@@ -1,6 +1,7 @@
 """A request's first moment in the engine: prompt encoded, noise drawn, the course of its steps known."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -40,10 +41,10 @@ class Admission:
 
     def _encode(self, texts: Sequence[str]) -> Embeddings:
         expected, self._expected = self._expected, []
-        try:
-            return self._encoder.encode(texts, expected)
-        except Exception:  # noqa: BLE001 - an expected text at fault is told to its own request, when that starts
-            return self._encoder.encode(texts)
+        if expected:
+            with suppress(Exception):  # an expected text at fault is told to its own request, when that starts
+                return self._encoder.encode(texts, expected)
+        return self._encoder.encode(texts)
 
     def _all_texts(self, requests: Sequence[Request]) -> list[str]:
         return [text for request in requests for text in self._texts(request.params)]

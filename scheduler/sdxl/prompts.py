@@ -46,22 +46,23 @@ class PromptEncoder:
         self._cache_bytes = cache_bytes
         self._cached_bytes = 0
         self._cache: OrderedDict[str, TextEmbedding] = OrderedDict()
+        self._unused: set[str] = set()  # of the cache: encoded ahead, and not asked for yet
         self._lookups = Lookups(0, 0)
 
     def encode(self, texts: Sequence[str], expected: Sequence[str] = ()) -> dict[str, TextEmbedding]:
-        """An embedding for every text, from the cache where it is there. A text that is new counts as one miss, and as
-        hits where it is there again. Where one is new, the batch is filled up with those that are expected.
+        """An embedding for every text, from the cache where it is there. A text that is asked for the first time counts
+        as one miss, and as hits where it is there again. Where one has to be encoded, the batch is filled up with those
+        that are expected.
         """
         wanted = dict.fromkeys(texts)
         found = {text: self._cache[text] for text in wanted if text in self._cache}
         missing = [text for text in wanted if text not in found]
-        found |= self._encode([*missing, *self._ahead(missing, expected)]) if missing else {}
+        ahead = self._ahead(missing, expected) if missing else []
+        found |= self._encode([*missing, *ahead]) if missing else {}
+        self._count(len(texts), [*missing, *self._unused.intersection(wanted)])
+        self._unused = (self._unused - wanted.keys()) | set(ahead)
         for text in found:
             self._remember(text, found[text])
-        self._lookups = Lookups(
-            self._lookups.hits + len(texts) - len(missing),
-            self._lookups.misses + len(missing),
-        )
         return found
 
     def negative_text(self, negative_prompt: str | None) -> str | None:
@@ -81,6 +82,10 @@ class PromptEncoder:
         """Whether the text has more tokens than one of the encoders reads."""
         tokenizers = (self._pipe.tokenizer, self._pipe.tokenizer_2)
         return any(len(each(text, verbose=False).input_ids) > each.model_max_length for each in tokenizers)
+
+    def _count(self, num_texts: int, first_asked: Sequence[str]) -> None:
+        misses = len(first_asked)
+        self._lookups = Lookups(self._lookups.hits + num_texts - misses, self._lookups.misses + misses)
 
     def _ahead(self, missing: Sequence[str], expected: Sequence[str]) -> list[str]:
         new = [text for text in dict.fromkeys(expected) if text not in missing and text not in self._cache]
@@ -111,7 +116,8 @@ class PromptEncoder:
             self._cached_bytes += embedding.num_bytes
         self._cache.move_to_end(text)
         while self._cached_bytes > self._cache_bytes:
-            _, oldest = self._cache.popitem(last=False)
+            text, oldest = self._cache.popitem(last=False)
+            self._unused.discard(text)
             self._cached_bytes -= oldest.num_bytes
 
 

@@ -30,10 +30,11 @@ from scheduler.sdxl.networks import (
 )
 from scheduler.sdxl.pictures import CHUNK_LATENT_PIXELS
 from scheduler.sdxl.preview import PreviewDecoder
+from scheduler.sdxl.prompts import FULL_BATCH
 from scheduler.sdxl.warmed import Network, Prepare, Warmed
 from scheduler.sdxl.weights import Model
 
-TEXT_ROWS = (2, 8)  # texts encoded at once: of one request, and of some that came together
+TEXT_ROWS = (2, FULL_BATCH)  # texts encoded at once: of one request, and as many as are encoded ahead
 ADVICE = "leave out --compile and --cuda-graphs, or empty PyTorch's compiler cache if an earlier start was cut short"
 
 Progress = Callable[[str], None]

@@ -145,6 +145,14 @@ def test_a_group_that_many_ask_for_comes_more_often() -> None:
     assert turns == {64: 20, 128: 10, 192: 40}
 
 
+def test_a_dear_group_beside_one_that_many_ask_for_comes_as_often_as_the_bound_says() -> None:
+    lone, crowd = make_requests(1, width=128, num_steps=50), make_requests(20, num_steps=50)
+    scheduler = make_scheduler([*crowd, *lone], cost=make_flat_cost(8))
+    widths = [run_step(scheduler)[0].params.width for _ in range(60)]
+    turns = [turn for turn, width in enumerate(widths) if width == 128]
+    assert {late - early - 1 for early, late in itertools.pairwise(turns)} == {TURNS_OF_ANOTHER - 1}
+
+
 def test_a_group_that_few_still_ask_for_comes_less_often_again() -> None:
     many, few = make_requests(8, num_steps=50), make_requests(4, width=128, num_steps=50)
     scheduler = make_scheduler([*many, *few], max_rows=8)

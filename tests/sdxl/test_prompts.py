@@ -78,7 +78,19 @@ def test_a_batch_is_filled_up_with_what_is_expected(pipe: Any, calls: list[list[
     assert calls[1:] == []
     encoder.encode(["6"], ["5", "7"])
     assert calls[1:] == [["6", "7"]]
-    assert encoder.take_lookups() == (2, 2)
+    assert encoder.take_lookups() == (0, 4)
+    encoder.encode(["red", "6"])
+    assert encoder.take_lookups() == (2, 0)
+
+
+def test_what_was_encoded_ahead_and_forgotten_is_encoded_again(pipe: Any, calls: list[list[str]]) -> None:
+    one = PromptEncoder(pipe).encode(["red"])["red"].num_bytes
+    encoder = PromptEncoder(pipe, cache_bytes=2 * one)
+    calls.clear()
+    assert set(encoder.encode(["red"], ["blue", "green"])) == {"red", "blue", "green"}
+    encoder.encode(["red"])
+    assert calls == [["red", "blue", "green"], ["red"]]
+    assert encoder.take_lookups() == (0, 2)
 
 
 def test_the_cache_forgets_what_was_used_longest_ago(pipe: Any, calls: list[list[str]]) -> None:

@@ -1,6 +1,7 @@
 """Step mode: whatever shares the batch, each request gets what a pipeline call of its own would give."""
 
 import pytest
+import torch
 
 from scheduler.engine import Engine, StepOutput
 from scheduler.postcard import bundled_model
@@ -96,10 +97,21 @@ def start_after(engine: Engine, expected: Request, request: Request) -> tuple[St
     return first, second
 
 
-def test_prompts_of_those_who_wait_are_encoded_with_others(step_engine: Engine) -> None:
+def test_prompts_of_those_who_wait_are_encoded_with_others(
+    step_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    embed = PromptEncoder._embed
+
+    def note(encoder: PromptEncoder, texts: list[str]) -> object:
+        calls.append(texts)
+        return embed(encoder, texts)
+
+    monkeypatch.setattr(PromptEncoder, "_embed", note)
     requests = [make_request(name, prompt=f"a {name} lamp", negative_prompt=None) for name in ("second", "first")]
     first, second = start_after(step_engine, *requests)
-    assert [(step.prompt_hits, step.prompt_misses) for step in (first, second)] == [(0, 1), (1, 0)]
+    assert calls == [["a first lamp", "a second lamp"]]
+    assert [(step.prompt_hits, step.prompt_misses) for step in (first, second)] == [(0, 1), (0, 1)]
 
 
 def test_a_prompt_at_fault_fails_nobody_else(step_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +127,23 @@ def test_a_prompt_at_fault_fails_nobody_else(step_engine: Engine, monkeypatch: p
     first, second = start_after(step_engine, *requests)
     assert [output.error for output in first.outputs] == [None]
     assert [output.error for output in second.outputs] == ["RuntimeError: it is bad"]
+
+
+def test_where_memory_does_not_hold_expected_prompts_the_others_start_all_the_same(
+    step_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = PromptEncoder._embed
+
+    def embed_one(encoder: PromptEncoder, texts: list[str]) -> object:
+        if len(texts) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return embed(encoder, texts)
+
+    monkeypatch.setattr(PromptEncoder, "_embed", embed_one)
+    requests = [make_request(name, prompt=f"a dear {name} lamp", negative_prompt=None) for name in ("second", "first")]
+    steps = start_after(step_engine, *requests)
+    assert [[output.error for output in step.outputs] for step in steps] == [[None], [None]]
+    assert [step.out_of_memory for step in steps] == [0, 0]
 
 
 def test_a_request_that_leaves_changes_nothing_for_the_others(
