@@ -57,9 +57,10 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """The commit's short hash, with `+` if the tree differs from it; empty outside a repository."""
+    """The commit's short hash, with `+` if the tree differs from it, results aside; empty outside a repository."""
     commit = output_lines("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    changed = output_lines("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no")
+    others = ("--untracked-files=no", "--", ":!benchmarks/results")
+    changed = output_lines("git", "-C", str(ROOT), "status", "--porcelain", *others)
     return (commit[0] + ("+" if changed else "")) if commit else ""
 
 

@@ -19,7 +19,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: threads do not spin beside other programs
@@ -28,7 +28,7 @@ import msgspec
 import torch
 
 from benchmarks.environment import ROOT
-from benchmarks.gpu.card import describe_card
+from benchmarks.gpu.card import Card, describe_card
 from benchmarks.gpu.lab import FULL_SIZE, Lab
 from benchmarks.gpu.plan import LEVELS, STAGES, WITH_SPEEDUPS, report, run_plan, run_stage
 from benchmarks.gpu.plots import plot_all
@@ -132,9 +132,13 @@ class Session:
             speedups=speedups,
         )
 
+    @cached_property
+    def card(self) -> Card | None:
+        return describe_card(self.device)
+
     def store(self, stage: str) -> Store:
         subject = self.subject(changed(self.speedups(stage)))
-        return Store(self.options.results, stage, subject, describe_card(self.device), self.options.output)
+        return Store(self.options.results, stage, subject, self.card, self.options.output)
 
     def forget_all(self) -> None:
         for name, stage in STAGES.items():

@@ -106,6 +106,7 @@ class Lab:
         model = self.model(dtype)
         return dataclasses.replace(model, pipe=copy.deepcopy(model.pipe), tiny_vae=copy.deepcopy(model.tiny_vae))
 
+    @torch.inference_mode(mode=False)  # as a service does it
     def fast(self, speedups: Speedups, sides: Sequence[int], rows: Sequence[int], dtype: str | None = None) -> Model:
         """A copy on some rung, made ready for pictures of those sides and steps of so many rows."""
         sizes = tuple((side, side) for side in sides)

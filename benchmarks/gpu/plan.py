@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from benchmarks.environment import ROOT
@@ -17,7 +19,7 @@ from benchmarks.tables import environment_line
 from scheduler.engine import describe
 
 STAGES: dict[str, Stage] = {
-    "smoke": Stage("whether all that depends on the device works", smoke.tasks, smoke.table, 105),
+    "smoke": Stage("whether all that depends on the device works", smoke.tasks, smoke.table, 160),
     "ceiling": Stage("what the card can do: matrix products, copies, single layers", ceiling.tasks, ceiling.table, 75),
     "steps": Stage("seconds of a UNet call by rows, size and rung of the ladder", steps.tasks, steps.table, 300),
     "parity": Stage("step batching against the pipeline call", parity.tasks, parity.table, 240),
@@ -67,10 +69,12 @@ def run_task(task: Task, lab: Lab, store: Store) -> None:
     try:
         points = task.measure(lab)
     except Exception as error:  # noqa: BLE001 - whatever a device or a compiler raises, the other tasks are still of use
+        traceback.print_exc()
         store.fail(task.name, time.monotonic() - began, describe(error))
     else:
         store.finish(task.name, time.monotonic() - began, points)
-    lab.release()
+    with suppress(RuntimeError):  # of a device that is lost: the other tasks will tell
+        lab.release()
 
 
 def run_plan(
@@ -101,16 +105,16 @@ def most_seconds(tasks: Sequence[Task], stage: Stage) -> float:
 
 
 def run_process(command: Sequence[str], timeout: float) -> None:
-    """With all that it starts in a group of its own, which is ended when time is up."""
+    """With all that it starts in a group of its own, of which nothing is left when time is up."""
     process = subprocess.Popen(command, cwd=ROOT, process_group=0)
-    for ending in (None, signal.SIGTERM, signal.SIGKILL):
-        if ending is not None:
-            os.killpg(process.pid, ending)
-        try:
-            process.wait(timeout if ending is None else 10)
-        except subprocess.TimeoutExpired:
-            continue
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout)
         return
+    for ending in (signal.SIGTERM, signal.SIGKILL):  # a service that drains would outlive its parent
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, ending)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
 
 
 def report(results: GpuResults, names: Sequence[str] = tuple(STAGES)) -> str:

@@ -53,6 +53,7 @@ class Services:
         try:
             return self._stack.enter_context(service(self._lab, MODES[mode], speedups))
         except Exception as error:
+            self._lab.say(str(error))  # with the end of its log, which is gone with the machine
             self._failed[kind] = error
             raise
 

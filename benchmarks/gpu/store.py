@@ -6,6 +6,7 @@ others. It is given up after more tries than one that failed, because most often
 
 import csv
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import TypeAlias
@@ -73,6 +74,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         return self.seconds is not None and self.error is None
 
     @property
+    def lacks_something(self) -> bool:
+        """A point has a reason in place of its figures."""
+        return any("error" in point.what for point in self.points)
+
+    @property
     def identity(self) -> tuple[str, str, Subject]:
         return self.stage, self.task, self.subject
 
@@ -109,25 +115,34 @@ class Store:
         self._subject = subject
         self._path = path
         self._output = output
-        self._run = Run(environment=describe_environment(), card=card)
+        self._card = card
+
+    @cached_property
+    def _run(self) -> Run:
+        """Asked when there is something to store: to find out takes a while."""
+        return Run(environment=describe_environment(), card=self._card)
 
     def attempts(self, task: str) -> int:
         entry = self._find(task)
         return entry.attempts if entry else 0
 
     def is_due(self, task: str) -> bool:
-        """Neither measured nor tried in vain too often."""
+        """Not measured in full, nor tried in vain too often."""
         entry = self._find(task)
-        if entry is None or entry.is_measured:
-            return entry is None
-        return entry.attempts < (MOST_ATTEMPTS if entry.error is not None else MOST_CUT_OFF)
+        if entry is None:
+            return True
+        if entry.is_measured and not entry.lacks_something:
+            return False
+        return entry.attempts < (MOST_CUT_OFF if entry.seconds is None else MOST_ATTEMPTS)
 
     def known(self, stage: str) -> list[Point]:
         """Of this subject; of other stages those that were measured without speed-ups."""
         return self.results.known(self._stage, self._subject, stage)
 
     def begin(self, task: str) -> None:
-        self._put(task, self.attempts(task) + 1)
+        """What is known of it stays until there is more."""
+        entry = self._find(task)
+        self._put(task, self.attempts(task) + 1, points=entry.points if entry else ())
 
     def finish(self, task: str, seconds: float, points: Sequence[Point]) -> None:
         self._put(task, self.attempts(task), seconds=round(seconds, 2), points=points)

@@ -97,7 +97,9 @@ def getting_ready(device: torch.device) -> Iterator[None]:
 
 def wrapped(speedups: Speedups, network: Network, attention: str = "auto") -> Warmed:
     plain = with_attention(network, attention)
-    fast = with_attention(compiled(network, speedups.compile), attention)
+    fast = compiled(
+        plain, speedups.compile
+    )  # not around it: the compiler's cache does not know of kernels named outside
     if speedups.cudnn_benchmark:
         fast = searching(fast)
     # A lane for each network: the VAE runs beside the steps.

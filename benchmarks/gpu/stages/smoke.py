@@ -1,8 +1,9 @@
 """What depends on the device, each by itself and small: whether it works, and what it says if it does not."""
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -20,11 +21,12 @@ from benchmarks.tables import table as table_of
 from scheduler.engine import RequestOutput, StepOutput, describe
 from scheduler.messages import Speedups, WorkerConfig
 from scheduler.postcard import bundled_model
-from scheduler.request import SAMPLERS, Request
+from scheduler.request import SAMPLERS, Request, Status
 from scheduler.sdxl.aside import Aside, Inline, between_steps, choose_aside
 from scheduler.sdxl.call_engine import CallEngine
 from scheduler.sdxl.gauge import choose_gauge, taken
 from scheduler.sdxl.memory import is_out_of_memory
+from scheduler.sdxl.step_engine import StepEngine
 
 cuda: Any = torch.cuda  # partly untyped
 
@@ -58,7 +60,11 @@ def measure(lab: Lab, chosen: Callable[[torch.device], dict[str, Check]]) -> lis
         try:
             said, works = check(small), 1.0
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what we are here to learn
+            traceback.print_exc()
             said, works = describe(error), 0.0
+        lab.say(f"{name}: {said}")
+        with suppress(RuntimeError):  # of a device that is lost
+            small.release()
         figures = {"works": [works], "seconds": [time.perf_counter() - began]}
         points.append(Point(what={"check": name, "said": said}, figures=figures))
     return points
@@ -149,17 +155,35 @@ def run_samplers(lab: Lab) -> str:
 
 
 def step_without_waiting(lab: Lab, speedups: Speedups) -> str:
-    """Steps with previews of which one is joined by a new request; PyTorch raises where the program would wait."""
+    """A request joins another, both with previews, and comes to its picture; PyTorch raises where the program would
+    wait. What waits inside a request's own work ends that request, and is raised here."""
     engine = lab.engine(lab.fast(speedups, [SIDE], [ROWS]), ROWS, choose_aside(lab.device))
-    first, second = running(make_params(SIDE, ENDLESS_STEPS, preview_every=1), 2)
-    second = Request("joining", msgspec.structs.replace(second.params, prompt="a new one"), status=second.status)
-    for batch in ([first], [first]):
-        engine.run(batch, lambda _: None)
+    (endless,) = running(make_params(SIDE, ENDLESS_STEPS, preview_every=1), 1)
+    _join(engine, endless, "first")  # what libraries do once may wait
     with _raising_for_waits():
-        for batch in ([first], [first, second], [first, second], [second]):
-            engine.run(batch, lambda _: None)
-            engine.collect(wait=False)
-    return "4 steps, 1 request joined"
+        outputs = _join(engine, endless, "second")
+    if errors := [each.error for each in outputs if each.error is not None]:
+        raise CheckError(errors[0])
+    if not any(each.image is not None for each in outputs):
+        raise CheckError("there is no picture")
+    return f"{NUM_STEPS} steps, joined by a request, to its picture"
+
+
+def _join(engine: StepEngine, endless: Request, name: str) -> list[RequestOutput]:
+    """All that comes of it."""
+    params = make_params(SIDE, NUM_STEPS, preview_every=1, prompt=f"{name} to join")
+    joining = Request(name, params, status=Status.RUNNING)
+    outputs: list[RequestOutput] = []
+
+    def note(step: StepOutput) -> None:
+        outputs.extend(step.outputs)
+
+    for _ in range(NUM_STEPS):
+        engine.run([endless, joining], note)
+        outputs += engine.collect(wait=False)
+    while made := engine.collect(wait=True):
+        outputs += made
+    return outputs
 
 
 def measure_memory(lab: Lab) -> str:

@@ -4,9 +4,11 @@ import dataclasses
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.gpu import plan
@@ -91,6 +93,16 @@ def test_a_process_that_hangs_is_ended() -> None:
     began = time.monotonic()
     run_process([sys.executable, "-c", "import time; time.sleep(100)"], timeout=0.1)
     assert time.monotonic() - began < 50
+
+
+def test_nothing_that_it_started_is_left(tmp_path: Path) -> None:
+    """A child that does not obey, of a parent that does."""
+    note = tmp_path / "pid"
+    script = f"(trap '' TERM; exec sleep 100) & echo $! > {note}; wait"
+    run_process(["sh", "-c", script], timeout=1.0)
+    with suppress(psutil.NoSuchProcess):
+        child = psutil.Process(int(note.read_text()))
+        assert child.status() == psutil.STATUS_ZOMBIE or child.wait(30) is None
 
 
 @pytest.mark.parametrize("name", STAGES)

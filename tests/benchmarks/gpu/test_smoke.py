@@ -1,11 +1,14 @@
 """What depends on the device, tried once: here what a CPU has of it."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from benchmarks.gpu.lab import Lab
 from benchmarks.gpu.stages import smoke
 from scheduler.messages import Speedups
+from scheduler.sdxl import pictures
 from scheduler.sdxl.float8 import what_is_wrong
 
 
@@ -53,6 +56,19 @@ def test_other_pictures_are_a_failure(lab: Lab, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(smoke, "SIDE", 64)
     with pytest.raises(smoke.CheckError, match="other pictures than the plain ones"):
         smoke.paint(lab, Speedups())
+
+
+def test_a_wait_inside_a_decode_is_not_missed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the request, and not the step."""
+    monkeypatch.setattr(smoke, "_raising_for_waits", nullcontext)
+    assert smoke.step_without_waiting(lab, Speedups()) == "4 steps, joined by a request, to its picture"
+
+    def wait(*_: object) -> None:
+        raise RuntimeError("called a synchronizing CUDA operation")
+
+    monkeypatch.setattr(pictures, "decode", wait)
+    with pytest.raises(smoke.CheckError, match="RuntimeError: called a synchronizing CUDA operation"):
+        smoke.step_without_waiting(lab, Speedups())
 
 
 def test_what_is_refused_is_told(lab: Lab) -> None:

@@ -61,6 +61,18 @@ def test_a_failure_is_kept_with_its_reason_and_tried_again(path: Path) -> None:
     assert [entry.error for entry in load(path).entries] == [None]
 
 
+def test_what_lacks_a_figure_is_tried_again_and_kept_until_then(path: Path) -> None:
+    refused = Point(what={"rows": 2, "rung": "compile", "error": "no compiler"}, figures={})
+    for _ in range(MOST_ATTEMPTS):
+        store = make_store(path)
+        assert store.is_due("one")
+        store.begin("one")
+        store.finish("one", 0.2, [POINT, refused])
+    assert not store.is_due("one")
+    store.begin("one")
+    assert make_store(path).known("steps") == [POINT, refused]
+
+
 def test_what_is_forgotten_is_due(path: Path) -> None:
     store = make_store(path)
     for task in ("one", "two"):
