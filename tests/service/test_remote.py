@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -385,7 +386,10 @@ async def test_ctrl_c_cancels(folder: Path) -> None:
         previews = folder / "previews"
         arguments = ("a", *SMALL, "--steps", "50", "--previews", str(previews), "-o", str(folder / "out.png"))
         process = await asyncio.create_subprocess_exec(
-            *command(server.url, *arguments), cwd=REPOSITORY, stderr=subprocess.PIPE
+            *command(server.url, *arguments),
+            cwd=REPOSITORY,
+            stderr=subprocess.PIPE,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
         )
         await eventually(previews.exists, seconds=30)
         process.send_signal(signal.SIGINT)
