@@ -31,8 +31,8 @@ SHARES: Mapping[tuple[Fraction, Fraction], int] = {
 }
 """Of 25 requests how many have which size; width and height as parts of the model's own."""
 
-CROWD = len(SHARES)
-"""Batches that the clients would fill by themselves: one of each size."""
+CROWD = 9
+"""Batches that the clients would fill. A service lets some thirty wait, unless it is told otherwise."""
 
 LEAST = 2 * sum(SHARES.values())
 """So many requests in a row hold each size at least once."""
