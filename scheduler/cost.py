@@ -93,10 +93,9 @@ class CostModel:
         """How long a worker with full batches takes for so much work."""
         return cost * self.row_seconds(self._default_pixels)
 
-    def seconds_alone(self, params: GenerateParams, num_steps: int | None = None) -> float:
+    def seconds_alone(self, params: GenerateParams) -> float:
         """The least time in which a request's steps can be done: with the device to itself."""
-        steps = params.num_steps if num_steps is None else num_steps
-        return steps * self.step_seconds(params.num_rows, params.pixels)
+        return params.num_steps * self.step_seconds(params.num_rows, params.pixels)
 
     def _size(self, pixels: int) -> SizeCost:
         size = self._sizes.get(pixels)

@@ -162,7 +162,6 @@ class TestRequests:
         cost = make_cost([(1, 0.1), (2, 0.15), (32, 3.0)])
         params = make_params(width=256, height=256, num_steps=20, guidance_scale=5.0)
         assert cost.seconds_alone(params) == pytest.approx(3.0)
-        assert cost.seconds_alone(params, num_steps=4) == pytest.approx(0.6)
 
 
 class TestTurns:
